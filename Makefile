@@ -1,0 +1,31 @@
+# Every command a user or a developer needs; README.md has the same as plain lines.
+PYTHON ?= python3
+BIN := .venv/bin
+export TF_CPP_MIN_LOG_LEVEL := 3
+DEMO := runs/demo-data
+
+.PHONY: setup demo test test-slow lint
+
+setup: .venv/ready
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	touch $@
+
+demo: setup
+	PATH=$(CURDIR)/$(BIN):$$PATH tfds build tfds_builders/histo_demo --data_dir $(DEMO)
+	$(BIN)/python train.py --config configs/demo.py --config.data.dir=$(DEMO)
+	$(BIN)/python eval.py --config configs/probe.py --checkpoint runs/demo \
+	  --config.data.dir=$(DEMO) --config.dataset=histo_demo/default
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .

@@ -1,0 +1,100 @@
+"""Files that are either whole or absent: atomic write, digest, lock, journal."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from histo_jax.errors import HistoError
+
+
+@contextlib.contextmanager
+def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens a file for writing that appears under `path` only when complete and on disk."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise HistoError(path, "write-failed", f"cannot write: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes indented JSON atomically."""
+    with atomic(path) as file:
+        file.write(json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads JSON; raises `HistoError` where the file is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise HistoError(path, "missing", "no such file") from error
+    except (ValueError, OSError) as error:
+        raise HistoError(path, "damaged", f"not readable as JSON: {error}") from error
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def append_line(path: str | os.PathLike, value: Any) -> None:
+    """Appends one JSON line and waits until it is on disk."""
+    with open(path, "ab") as file:
+        file.write(json.dumps(value, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: str | os.PathLike) -> list[Any]:
+    """Reads JSON lines; a last line torn by a kill is left out. Missing file: no lines."""
+    lines = []
+    try:
+        text = Path(path).read_bytes()
+    except FileNotFoundError:
+        return lines
+    for line in text.split(b"\n"):
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+@contextlib.contextmanager
+def lock(path: str | os.PathLike) -> Iterator[None]:
+    """Holds `path` for this process; the kernel lets go when the process dies, however it dies.
+
+    Raises:
+      HistoError: another process holds it; the line names its host and pid.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise HistoError(
+                path, "locked", f"in use by {holder}", "wait for it, or stop it"
+            ) from error
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield

@@ -1,0 +1,225 @@
+"""Checkpoints that explain themselves and prove themselves.
+
+A step holds the state as named arrays and a card; the card carries the sha256 of every array, so a
+flipped bit is found at restore (orbax alone restores it without a word).
+"""
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from histo_jax.errors import HistoError
+
+SCHEMA = 1
+KEPT = 3  # newest steps on disk
+
+
+def named(tree: Any) -> dict[str, np.ndarray]:
+    """A tree as `{"params.encoder.conv1.kernel": array, …}`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def digests(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """sha256 of each array's dtype, shape and bytes."""
+    return {
+        name: hashlib.sha256(
+            f"{array.dtype}{array.shape}".encode() + np.ascontiguousarray(array).tobytes()
+        ).hexdigest()
+        for name, array in arrays.items()
+    }
+
+
+def steps(folder: Path) -> list[int]:
+    """Steps with a folder, newest first; whether they are whole is for `read` to say."""
+    if not folder.is_dir():
+        return []
+    return sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
+
+
+def read(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict]:
+    """The named arrays and the card of one step, verified.
+
+    Raises:
+      HistoError: the step is incomplete, damaged, or of another schema.
+    """
+    import orbax.checkpoint as ocp
+
+    path = Path(folder).absolute() / str(step)
+    try:
+        card = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "card")
+        handler = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+        template = {
+            name: np.zeros(entry["shape"], entry["dtype"]) for name, entry in card["arrays"].items()
+        }
+        arrays = handler.restore(path / "state", args=ocp.args.StandardRestore(template))
+    except Exception as error:  # orbax raises many kinds for a damaged step
+        line = str(error).split("\n")[0][:200]
+        what = f"checkpoint can't be read: {type(error).__name__}: {line}"
+        raise HistoError(path, "checkpoint-damaged", what) from error
+    if card["schema"] != SCHEMA:
+        what = f"checkpoint of schema {card['schema']}, this version reads {SCHEMA}"
+        raise HistoError(path, "checkpoint-schema", what)
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    found = digests(arrays)
+    for name, entry in card["arrays"].items():
+        if found.get(name) != entry["sha256"]:
+            what = f"{name} is not what was saved (sha256 differs)"
+            raise HistoError(path, "checkpoint-damaged", what)
+    return arrays, card
+
+
+class Checkpoints:
+    """The steps of one work directory."""
+
+    def __init__(self, workdir: Path):
+        import orbax.checkpoint as ocp
+
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every call otherwise
+        self.folder = Path(workdir).absolute() / "checkpoints"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
+        self._ocp, self._options = ocp, options
+        self.latest: int | None = None
+
+    def save(self, state: Any, step: int, card: dict) -> None:
+        """Writes host arrays and card as one step; on return it is on disk."""
+        arrays = named(state)
+        sha256 = digests(arrays)
+        entries = {
+            name: {"shape": list(a.shape), "dtype": str(a.dtype), "sha256": sha256[name]}
+            for name, a in arrays.items()
+        }
+        ocp = self._ocp
+        with ocp.CheckpointManager(self.folder, options=self._options) as manager:
+            manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(arrays),
+                    card=ocp.args.JsonSave(
+                        {"schema": SCHEMA, **card, "step": step, "arrays": entries}
+                    ),
+                ),
+            )
+        self.latest = step
+
+    def restore(self, template: Any) -> Any | None:
+        """The newest good step in the shape of `template` (arrays), or None where there is none.
+
+        Bad newer steps are moved to `damaged/`, with one warning each: orbax would silently skip
+        saving steps older than them.
+
+        Raises:
+          HistoError: steps exist but none is good, or the newest good one is another network's.
+        """
+        found = steps(self.folder)
+        for step in found:
+            try:
+                arrays, _ = read(self.folder, step)
+            except HistoError as error:
+                print(f"warning: {error}; falling back to the step before", file=sys.stderr)
+                self._set_aside(step)
+                continue
+            self.latest = step
+            return fill(template, arrays, self.folder / str(step))
+        if found:
+            raise HistoError(
+                self.folder, "checkpoint-damaged", f"none of {len(found)} checkpoints is whole",
+                "they are now under damaged/; train into a new work directory",
+            )  # fmt: skip
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        if jax.process_index() == 0:
+            aside = self.folder.parent / "damaged" / str(step)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            shutil.move(self.folder / str(step), aside)
+
+
+def fill(template: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
+    """Puts named arrays into the shape of a tree; every leaf filled, nothing cast, nothing left.
+
+    Raises:
+      HistoError: the first five leaves that differ in name, shape or dtype.
+    """
+    wanted = named(template)
+    wrong = [f"{n}: only in the checkpoint" for n in arrays if n not in wanted]
+    for name, leaf in wanted.items():
+        have = arrays.get(name)
+        if have is None:
+            wrong.append(f"{name}: not in the checkpoint")
+        elif (have.shape, have.dtype) != (leaf.shape, leaf.dtype):
+            wrong.append(f"{name}: {have.dtype}{have.shape}, wanted {leaf.dtype}{leaf.shape}")
+    if wrong:
+        what = f"another network's checkpoint, {len(wrong)} leaves differ: " + "; ".join(wrong[:5])
+        raise HistoError(path, "checkpoint-foreign", what, "use the config it was trained with")
+    return jax.tree_util.tree_map_with_path(
+        lambda p, _: arrays[jax.tree_util.keystr(p, simple=True, separator=".")], template
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedEncoder:
+    """A pretrained encoder and what it needs to be used rightly.
+
+    Attributes:
+      params, batch_stats: nested dicts of float32 arrays, as the encoder's `apply` takes them.
+      card: encoder, width, image_size, mean, std, mpp, datasets, config, versions, step.
+      path: the step's folder.
+    """
+
+    params: dict
+    batch_stats: dict
+    card: dict
+    path: Path
+
+
+def load_encoder(path: str | Path) -> LoadedEncoder:
+    """The encoder of a work directory (its newest good step) or of one step's folder.
+
+    Raises:
+      HistoError: no such folder, no checkpoint in it, or none that is whole.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise HistoError(path, "missing", "no such folder", "give a work directory of train.py")
+    folder, candidates = path / "checkpoints", steps(path / "checkpoints")
+    if path.name.isdigit() and (path / "card").is_dir():
+        folder, candidates = path.parent, [int(path.name)]
+    if not candidates:
+        raise HistoError(
+            path, "no-checkpoint", "holds no checkpoint", "give a work directory of train.py"
+        )
+    for step in candidates:
+        try:
+            arrays, card = read(folder, step)
+        except HistoError as error:
+            problem = error
+            print(f"warning: {error}", file=sys.stderr)
+            continue
+        params = _nested(arrays, "params.encoder.")
+        stats = _nested(arrays, "model_state.batch_stats.encoder.")
+        if not params:
+            raise HistoError(folder / str(step), "checkpoint-foreign", "holds no params.encoder")
+        return LoadedEncoder(params, stats, card, folder / str(step))
+    raise problem
+
+
+def _nested(arrays: dict[str, np.ndarray], prefix: str) -> dict:
+    tree: dict = {}
+    for name, array in arrays.items():
+        if name.startswith(prefix):
+            *parents, last = name.removeprefix(prefix).split(".")
+            where = tree
+            for parent in parents:
+                where = where.setdefault(parent, {})
+            where[last] = array
+    return tree

@@ -1,0 +1,183 @@
+"""Pretraining, from the first line to the last."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tqdm import tqdm
+
+from histo_jax import config as options
+from histo_jax import files
+from histo_jax.config import Config
+from histo_jax.data import feed, pipeline
+from histo_jax.training import card, checkpoint, metrics, optimizer, parallel, state, step, workdir
+from histo_jax.training.stop import Stop
+
+
+def train(
+    config: Config, directory: Path, *, objective: Any, views: Callable, mixture: Any
+) -> state.TrainState:
+    """Trains `objective` on `mixture`, resuming what `directory` holds; returns the final state.
+
+    Args:
+      config: the run's options, checked.
+      directory: config, card, checkpoints and logs go here; made where absent.
+      objective: see `histo_jax.objectives`.
+      views: `views(images, step, index)`, see `histo_jax.augment.recipes.make_views`.
+      mixture: the prepared sets, see `histo_jax.data.mixture.open_mixture`.
+
+    Raises:
+      HistoError: whatever the user can mend; `Resume` after a signal, once the state is saved.
+    """
+    # Plan.
+    options.check(config)
+    batch_size, chief = config.data.batch_size, jax.process_index() == 0
+    parallel.check_batch(batch_size)
+    total = planned_steps(config, mixture.n)
+    rate = optimizer.schedule(config.optimizer, batch_size, mixture.n, total)
+    tx = optimizer.build(config.optimizer, rate)
+    on_host = placement(config) == "host"
+    directory = Path(directory)
+
+    with files.lock(directory / f".lock-{jax.process_index()}"), Stop() as stop:
+        # State: what the directory holds, else fresh.
+        about = card.make_card(config, mixture)
+        if chief:
+            workdir.claim(directory, config, about)
+        checkpoints = checkpoint.Checkpoints(directory)
+        fresh = state.create(objective, tx, config.seed, config.data.image_size)
+        fresh = jax.device_get(fresh)
+        now = checkpoints.restore(fresh) or fresh
+        start = int(now.step)
+        now = parallel.replicate(now)
+
+        # Step and input.
+        update = parallel.map_step(
+            step.make_step(objective, tx, rate, None if on_host else views, config.seed),
+            config.training.mapper,
+        )
+        clock = Clock(
+            pipeline.batches(
+                mixture,
+                split=config.data.split,
+                seed=config.seed,
+                image_size=config.data.image_size,
+                batch_size=batch_size,
+                cache=config.data.cache,
+                start_step=start,
+                total_steps=total,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+                views=views if on_host else None,
+            )
+        )
+        stream = feed.feed(clock, lambda b: parallel.place(b, config.training.mapper))
+        if start < total:
+            seconds, stream = rehearse(update, now, stream, clock)
+            if chief:
+                announce(config, mixture, start, total, seconds)
+
+        # Loop: the numbers of step n are read while step n + 1 runs.
+        log = metrics.Log(directory, start) if chief else None
+        watch = metrics.Watch(
+            directory, round(config.optimizer.warmup_epochs * mixture.n / batch_size)
+        )
+        pending: tuple[int, Any] | None = None
+        since = (time.perf_counter(), start)
+
+        def settle() -> None:
+            nonlocal pending, since
+            if pending is None:
+                return
+            number, device_metrics = pending
+            pending = None
+            seen = {name: float(x) for name, x in parallel.to_host(device_metrics).items()}
+            watch.look(number, seen, checkpoints.latest)
+            bar.set_postfix(loss=f"{seen['loss']:.3f}", top1=f"{seen['top1']:.2f}", refresh=False)
+            if log and (number % config.training.log_every == 0 or number == total):
+                then, before = since
+                since = (time.perf_counter(), number)
+                speed = (number - before) * batch_size / (since[0] - then)
+                epoch = number * batch_size / mixture.n
+                log.write(number, {"epoch": epoch, **seen}, {"images_per_s": speed})
+
+        bar = tqdm(
+            total=total * batch_size, initial=start * batch_size, unit=" images", unit_scale=True,
+            disable=None if chief else True, dynamic_ncols=True, smoothing=0.1,
+        )  # fmt: skip
+        with bar:
+            for number in range(start + 1, total + 1):
+                batch = next(stream)
+                now, device_metrics = update(now, batch)
+                settle()
+                pending = (number, device_metrics)
+                bar.update(batch_size)
+                asked = stop.agreed(ask=number % config.training.log_every == 0)
+                if asked or number == total or number % config.training.save_every == 0:
+                    settle()  # a state whose numbers were not looked at is never saved
+                    checkpoints.save(parallel.to_host(now), number, about)
+                if asked and number < total:
+                    stop.leave(directory, number)
+    return now
+
+
+def planned_steps(config: Config, images: int) -> int:
+    """Updates in all; an epoch drops its last partial batch."""
+    per_epoch = images // config.data.batch_size
+    return config.training.total_steps or config.training.epochs * per_epoch
+
+
+def placement(config: Config) -> str:
+    """Where the views are made: on the host where the CPU is all there is and TensorFlow is here."""
+    asked = config.augment.placement
+    if asked == "auto":
+        return "host" if jax.default_backend() == "cpu" and pipeline.has_tensorflow() else "device"
+    return asked
+
+
+class Clock:
+    """Passes batches on and remembers how long the last one took to make."""
+
+    def __init__(self, batches: Iterator):
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator:
+        return self
+
+    def __next__(self) -> Any:
+        start = time.perf_counter()
+        batch = next(self.batches)
+        self.seconds = time.perf_counter() - start
+        return batch
+
+
+def rehearse(
+    update: Callable, now: state.TrainState, stream: Iterator, clock: Clock
+) -> tuple[float, Iterator]:
+    """Compiles the step and times it on a copy of the state; the batch used is put back."""
+    batch = next(stream)
+    for _ in range(2):  # the first call compiles
+        copy = jax.tree.map(jnp.copy, now)
+        start = time.perf_counter()
+        jax.block_until_ready(update(copy, batch))
+        seconds = time.perf_counter() - start
+    return max(seconds, clock.seconds), itertools.chain([batch], stream)
+
+
+def announce(config: Config, mixture: Any, start: int, total: int, seconds: float) -> None:
+    """Says what will run and how long it will take, before it runs."""
+    sets = ", ".join(f"{s.name} ({s.n:,})" for s in mixture.sets)
+    devices, batch = jax.devices(), config.data.batch_size
+    kind = devices[0].device_kind
+    print(f"data     {mixture.n:,} images: {sets}")
+    print(f"devices  {len(devices)} x {kind}, {batch // len(devices)} images each a step")
+    print(f"views    made on the {placement(config)}, recipe {config.augment.recipe}")
+    print(f"steps    {start:,} done, {total - start:,} to go, {mixture.n // batch:,} an epoch")
+    hours = (total - start) * seconds / 3600
+    print(
+        f"time     about {hours:,.2f} hours at {batch / seconds:,.0f} images/s (one step, timed now)"
+    )

@@ -1,0 +1,31 @@
+"""The test policy: 8 fake devices, strict dtypes, no silent broadcasting."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout, where `train.py` and the builders are."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real tissue, or a skip that says why."""
+    folder = os.environ.get("HISTO_REAL_DATA")
+    if not folder:
+        pytest.skip("HISTO_REAL_DATA is not set: no real tissue on this machine")
+    return Path(folder)

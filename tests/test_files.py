@@ -1,0 +1,80 @@
+"""Files are whole or absent; errors are one line."""
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from histo_jax import errors, files
+from histo_jax.errors import HistoError
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "a") as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    files.write_json(tmp_path / "a", 1)
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "a"):
+        raise RuntimeError
+    assert files.read_json(tmp_path / "a") == 1
+
+
+def test_a_torn_last_line_is_left_out(tmp_path):
+    path = tmp_path / "lines"
+    files.append_line(path, {"step": 1})
+    with open(path, "ab") as file:
+        file.write(b'{"step": 2')
+    assert files.read_lines(path) == [{"step": 1}]
+    assert files.read_lines(tmp_path / "none") == []
+
+
+def test_damaged_json_names_the_file(tmp_path):
+    (tmp_path / "a").write_text("{")
+    with pytest.raises(HistoError, match="a: not readable as JSON"):
+        files.read_json(tmp_path / "a")
+
+
+def test_a_lock_is_let_go_when_its_holder_is_killed(tmp_path):
+    path = tmp_path / "lock"
+    hold = (
+        "import sys, time; from histo_jax import files\n"
+        "with files.lock(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", hold, path], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(HistoError, match=f"in use by pid {holder.pid} on"), files.lock(path):
+        pass
+    holder.kill()
+    holder.wait()
+    with files.lock(path):
+        pass
+
+
+def test_an_error_is_one_line_and_pickles(capsys):
+    error = HistoError("a\nb.svs", "empty", "is empty", "download it again")
+    assert str(pickle.loads(pickle.dumps(error))) == "a\\nb.svs: is empty (download it again)"
+
+    def fail():
+        raise error
+
+    assert errors.run(fail) == 1
+    assert capsys.readouterr().err == "error: a\\nb.svs: is empty (download it again)\n"
+    with pytest.raises(HistoError):
+        errors.run(fail, debug=True)
+
+
+def test_exit_statuses():
+    def resume():
+        raise errors.Resume("saved")
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    assert errors.run(resume) == 75
+    assert errors.run(interrupt) == 130
+    assert errors.run(lambda: None) == 0

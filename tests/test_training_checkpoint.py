@@ -1,0 +1,160 @@
+"""Checkpoints: verified, explained, never another network's."""
+
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from histo_jax.errors import HistoError
+from histo_jax.training import checkpoint
+from histo_jax.training.state import TrainState
+
+CARD = {"encoder": "resnet_tiny", "width": 8}
+
+
+def make_state(seed: int = 0, width: int = 32) -> TrainState:
+    """Host arrays in the shape of a state; random, since zeros compress to nothing."""
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(size=(64, width)).astype(np.float32)
+    stats = {"batch_stats": {"encoder": {"bn1": {"mean": rng.normal(size=8).astype(np.float32)}}}}
+    return TrainState(
+        step=np.array(seed, np.int32),
+        params={"encoder": {"conv1": {"kernel": kernel}}, "projector": {"fc": kernel + 1}},
+        model_state=stats,
+        opt_state=({"trace": kernel * 2}, ()),
+    )
+
+
+def assert_equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A work directory with the steps 1, 2 and 3."""
+    checkpoints = checkpoint.Checkpoints(tmp_path)
+    for step in (1, 2, 3):
+        checkpoints.save(make_state(step), step, CARD)
+    return tmp_path
+
+
+def largest_file(step_folder):
+    return max((p for p in step_folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def test_round_trip_is_bit_equal(saved):
+    checkpoints = checkpoint.Checkpoints(saved)
+    assert_equal(checkpoints.restore(make_state(0)), make_state(3))
+    assert checkpoints.latest == 3
+
+
+def test_nothing_saved_is_none(tmp_path):
+    assert checkpoint.Checkpoints(tmp_path).restore(make_state(0)) is None
+
+
+def test_only_the_newest_are_kept(saved):
+    checkpoint.Checkpoints(saved).save(make_state(4), 4, CARD)
+    assert checkpoint.steps(saved / "checkpoints") == [4, 3, 2]
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def delete(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, delete])
+def test_damage_is_found_and_the_step_before_is_used(saved, capsys, damage):
+    damage(largest_file(saved / "checkpoints" / "3"))
+    checkpoints = checkpoint.Checkpoints(saved)
+    assert_equal(checkpoints.restore(make_state(0)), make_state(2))
+    warnings = [x for x in capsys.readouterr().err.splitlines() if x.startswith("warning:")]
+    assert len(warnings) == 1 and "falling back" in warnings[0]
+    assert (saved / "damaged" / "3").is_dir()
+    checkpoints.save(make_state(3), 3, CARD)  # the place is free again
+    assert_equal(checkpoint.Checkpoints(saved).restore(make_state(0)), make_state(3))
+
+
+def test_an_empty_newer_folder_is_no_checkpoint(saved, capsys):
+    (saved / "checkpoints" / "9").mkdir()
+    assert_equal(checkpoint.Checkpoints(saved).restore(make_state(0)), make_state(3))
+    assert "checkpoint can't be read" in capsys.readouterr().err
+
+
+def test_leftovers_of_a_killed_save_are_ignored(saved):
+    shutil.copytree(saved / "checkpoints" / "3", saved / "checkpoints" / "4.orbax-checkpoint-tmp")
+    assert_equal(checkpoint.Checkpoints(saved).restore(make_state(0)), make_state(3))
+
+
+def test_all_damaged_is_an_error_and_loses_nothing(saved, capsys):
+    for step in (1, 2, 3):
+        flip(largest_file(saved / "checkpoints" / str(step)))
+    with pytest.raises(HistoError, match="none of 3 checkpoints is whole"):
+        checkpoint.Checkpoints(saved).restore(make_state(0))
+    assert sorted(p.name for p in (saved / "damaged").iterdir()) == ["1", "2", "3"]
+
+
+def test_another_network_is_refused_by_leaf(saved):
+    with pytest.raises(HistoError, match=r"3 leaves differ: .*kernel: float32\(64, 32\), wanted"):
+        checkpoint.Checkpoints(saved).restore(make_state(0, width=16))
+
+
+def test_another_dtype_is_never_cast(saved):
+    template = jax.tree.map(lambda x: x.astype(np.float16), make_state(0))
+    with pytest.raises(HistoError, match="leaves differ"):
+        checkpoint.Checkpoints(saved).restore(template)
+
+
+def test_load_encoder(saved):
+    loaded = checkpoint.load_encoder(saved)
+    want = make_state(3)
+    np.testing.assert_array_equal(
+        loaded.params["conv1"]["kernel"], want.params["encoder"]["conv1"]["kernel"]
+    )
+    assert set(loaded.params) == {"conv1"} and set(loaded.batch_stats) == {"bn1"}
+    assert loaded.card["encoder"] == "resnet_tiny" and loaded.card["step"] == 3
+    assert checkpoint.load_encoder(saved / "checkpoints" / "2").card["step"] == 2
+
+
+def test_load_encoder_says_what_is_missing(tmp_path):
+    with pytest.raises(HistoError, match="nowhere: no such folder"):
+        checkpoint.load_encoder(tmp_path / "nowhere")
+    with pytest.raises(HistoError, match="holds no checkpoint"):
+        checkpoint.load_encoder(tmp_path)
+
+
+@pytest.mark.slow
+def test_twenty_flips_are_twenty_found(tmp_path):
+    rng = np.random.default_rng(0)
+    checkpoint.Checkpoints(tmp_path).save(make_state(1), 1, CARD)
+    target = largest_file(tmp_path / "checkpoints" / "1")
+    good = target.read_bytes()
+    for _ in range(20):
+        bad = bytearray(good)
+        bad[rng.integers(len(bad))] ^= 1 << int(rng.integers(8))
+        target.write_bytes(bytes(bad))
+        with pytest.raises(HistoError, match="sha256 differs|can't be read"):
+            checkpoint.read(tmp_path / "checkpoints", 1)
+
+
+def test_verify_command(saved):
+    ask = [sys.executable, "-m", "histo_jax.training", "verify", str(saved)]
+    good = subprocess.run(ask, capture_output=True, text=True)
+    assert good.returncode == 0 and good.stdout.count("arrays whole") == 3
+    flip(largest_file(saved / "checkpoints" / "2"))
+    bad = subprocess.run(ask, capture_output=True, text=True)
+    assert bad.returncode == 1 and "checkpoints/2: " in bad.stderr
+    assert "Traceback" not in bad.stderr

@@ -1,0 +1,67 @@
+"""LARS against google-research/simclr's law, and the schedule."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from histo_jax.config import Optimizer
+from histo_jax.errors import HistoError
+from histo_jax.training import optimizer
+
+VECTORS = json.loads((Path(__file__).parent / "vectors" / "lars.json").read_text())
+
+
+def trajectory(schedule, weight_decay):
+    """Parameters after each of the three updates of the vector."""
+    params = {"W": jnp.array(VECTORS["W0"]), "b": jnp.array(VECTORS["b0"])}
+    tx = optimizer.lars(schedule, weight_decay)
+    state, seen = tx.init(params), []
+    for grad_w, grad_b in zip(VECTORS["gW"], VECTORS["gb"], strict=True):
+        grads = {"W": jnp.array(grad_w), "b": jnp.array(grad_b)}
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        seen.append(params)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("name", "rates", "weight_decay"),
+    [
+        ("lars_lr0.6_wd1e-6", (0.6, 0.6, 0.6), 1e-6),
+        ("lars_lr0.6_wd0.1", (0.6, 0.6, 0.6), 0.1),
+        ("lars_lr_0_.6_.45_wd1e-6", (0.0, 0.6, 0.45), 1e-6),
+    ],
+)
+def test_lars_vectors(name, rates, weight_decay):
+    with jax.enable_x64(True):
+        seen = trajectory(lambda step: jnp.array(rates)[step], weight_decay)
+        for got, want in zip(seen, VECTORS[name], strict=True):
+            np.testing.assert_allclose(got["W"], want["W"], rtol=1e-9)
+            np.testing.assert_allclose(got["b"], want["b"], rtol=1e-9, atol=1e-12)
+
+
+def test_schedule_vector():
+    options = Optimizer(base_lr=0.3, warmup_epochs=10)
+    rate = optimizer.schedule(options, batch_size=512, images=40_000, total_steps=78_126)
+    with jax.enable_x64(True):
+        for step, want in {
+            0: 0.0, 1: 0.0007682458386683739, 390: 0.2996158770806658, 781: 0.6,
+            782: 0.5999999997525277, 10_000: 0.5792119594360147, 39_000: 0.3055257548691506,
+            78_126: 0.0,
+        }.items():  # fmt: skip
+            np.testing.assert_allclose(rate(jnp.asarray(step)), want, rtol=1e-9, atol=1e-15)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    with pytest.raises(HistoError, match="10 epochs are 40 steps, but the run has 20"):
+        optimizer.schedule(Optimizer(), batch_size=64, images=256, total_steps=20)
+
+
+def test_an_unknown_optimizer_lists_the_known():
+    with pytest.raises(HistoError, match="is 'sgd' .known: lars"):
+        optimizer.build(Optimizer(name="sgd"), optax.constant_schedule(1.0))

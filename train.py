@@ -1,0 +1,95 @@
+"""Pretrains an encoder: python train.py --config configs/simclr_r18.py --workdir runs/r18
+
+Options of the recipe are set by --config.field=value, for example --config.data.batch_size=256.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from histo_jax import config as options
+from histo_jax import errors
+
+
+def arguments() -> tuple[argparse.Namespace, list[str]]:
+    """Our flags, and the `--config.…` flags that follow them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="recipe: file.py or file.py:argument")
+    parser.add_argument("--workdir", type=Path, help="default: runs/<recipe>; resumed if it exists")
+    parser.add_argument(
+        "--distributed", action="store_true",
+        help="join the processes named by the cluster or by JAX_COORDINATOR_ADDRESS, "
+        "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
+    )  # fmt: skip
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser.parse_known_args()
+
+
+def main(flags: argparse.Namespace, overrides: list[str]) -> None:
+    config = options.load(options.Config, flags.config, overrides)
+    options.check(config)
+    from histo_jax.data import mixture
+
+    sets = mixture.open_mixture(config.data.dir, config.data.datasets)
+
+    import jax
+    from histo_jax.augment.recipes import make_views
+
+    from histo_jax.models import build_encoder, build_projector
+    from histo_jax.objectives import build_objective
+    from histo_jax.training import loop, parallel
+
+    if flags.distributed:
+        jax.distributed.initialize()
+    warn_about_idle_gpu()
+    model, augment = config.model, config.augment
+    encoder = build_encoder(model.encoder, model.width, dtype=model.dtype, axis=parallel.AXIS)
+    projector = build_projector(
+        model.projector, encoder.features, dtype=model.dtype, axis=parallel.AXIS
+    )
+    objective = build_objective(
+        config.objective.name,
+        encoder=encoder,
+        projector=projector,
+        temperature=config.objective.temperature,
+    )
+    views = make_views(
+        seed=config.seed,
+        recipe=augment.recipe,
+        size=config.data.image_size,
+        crop_min=augment.crop_min,
+        jitter=augment.jitter,
+        branches=jax.default_backend() == "cpu",
+    )
+    stem = Path(flags.config.partition(":")[0]).stem
+    workdir = flags.workdir or Path("runs") / stem
+    loop.train(config, workdir, objective=objective, views=views, mixture=sets)
+    if jax.process_index() == 0:
+        print(f"done     {workdir}")
+        print(
+            f"next     python eval.py --config configs/probe.py --checkpoint {workdir} "
+            "--config.dataset=histo_labelled/<name>"
+        )
+
+
+def warn_about_idle_gpu() -> None:
+    """Says so where a driver is present but JAX sees only the CPU."""
+    import jax
+
+    if os.path.exists("/proc/driver/nvidia/version") and jax.default_backend() == "cpu":
+        print(
+            "warning: an NVIDIA driver is here but JAX sees only the CPU (install histo_jax[cuda])",
+            file=sys.stderr,
+        )
+
+
+if __name__ == "__main__":
+    flags, overrides = arguments()
+    sys.exit(errors.run(lambda: main(flags, overrides), debug=flags.debug))

@@ -24,10 +24,10 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--config", required=True, help="recipe: file.py or file.py:argument")
     parser.add_argument("--workdir", type=Path, help="default: runs/<recipe>; resumed if it exists")
     parser.add_argument(
-        "--distributed", action="store_true",
-        help="join the processes named by the cluster or by JAX_COORDINATOR_ADDRESS, "
-        "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
-    )  # fmt: skip
+        "--distributed",
+        metavar="auto|HOST:PORT,INDEX,COUNT",
+        help="one process of several: as the cluster says (Slurm, Kubernetes, MPI), or by hand",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser.parse_known_args()
 
@@ -37,7 +37,7 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     options.check(config)
     from histo_jax.data import mixture
 
-    sets = mixture.open_mixture(config.data.dir, config.data.datasets)
+    sets = mixture.open_mixture(config.data.dir, config.data.datasets, config.data.split)
 
     import jax
     from histo_jax.augment.recipes import make_views
@@ -46,8 +46,11 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     from histo_jax.objectives import build_objective
     from histo_jax.training import loop, parallel
 
-    if flags.distributed:
+    if flags.distributed == "auto":
         jax.distributed.initialize()
+    elif flags.distributed:
+        address, index, count = flags.distributed.split(",")
+        jax.distributed.initialize(address, int(count), int(index))
     warn_about_idle_gpu()
     model, augment = config.model, config.augment
     encoder = build_encoder(model.encoder, model.width, dtype=model.dtype, axis=parallel.AXIS)

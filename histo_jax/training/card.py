@@ -17,7 +17,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 def make_card(config: Config, mixture: Any) -> dict:
     """Encoder, normalisation, resolution, data by content, config and versions.
 
-    `mixture` has `sets` (each with `name`, `n`, `card`, `table`), `digest` and `n`.
+    `mixture` is a `histo_jax.data.mixture.Mixture`.
     """
     return {
         "encoder": config.model.encoder,

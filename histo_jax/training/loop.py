@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from tqdm import tqdm
 
 from histo_jax import config as options
 from histo_jax import files
@@ -36,7 +35,8 @@ def train(
     # Plan.
     options.check(config)
     batch_size, chief = config.data.batch_size, jax.process_index() == 0
-    parallel.check_batch(batch_size)
+    mapper = parallel.Mapper(config.training.mapper)
+    mapper.check_batch(batch_size)
     total = planned_steps(config, mixture.n)
     rate = optimizer.schedule(config.optimizer, batch_size, mixture.n, total)
     tx = optimizer.build(config.optimizer, rate)
@@ -53,13 +53,14 @@ def train(
         fresh = jax.device_get(fresh)
         now = checkpoints.restore(fresh) or fresh
         start = int(now.step)
-        now = parallel.replicate(now)
+        now = mapper.replicate(now)
 
         # Step and input.
-        update = parallel.map_step(
-            step.make_step(objective, tx, rate, None if on_host else views, config.seed),
-            config.training.mapper,
+        update = mapper.map_step(
+            step.make_step(objective, tx, rate, None if on_host else views, config.seed)
         )
+        if start >= total:
+            return now
         clock = Clock(
             pipeline.batches(
                 mixture,
@@ -75,53 +76,22 @@ def train(
                 views=views if on_host else None,
             )
         )
-        stream = feed.feed(clock, lambda b: parallel.place(b, config.training.mapper))
-        if start < total:
-            seconds, stream = rehearse(update, now, stream, clock)
+        with feed.feed(clock, mapper.place) as ready:
+            seconds, stream = rehearse(update, now, ready, clock)
             if chief:
                 announce(config, mixture, start, total, seconds)
 
-        # Loop: the numbers of step n are read while step n + 1 runs.
-        log = metrics.Log(directory, start) if chief else None
-        watch = metrics.Watch(
-            directory, round(config.optimizer.warmup_epochs * mixture.n / batch_size)
-        )
-        pending: tuple[int, Any] | None = None
-        since = (time.perf_counter(), start)
-
-        def settle() -> None:
-            nonlocal pending, since
-            if pending is None:
-                return
-            number, device_metrics = pending
-            pending = None
-            seen = {name: float(x) for name, x in parallel.to_host(device_metrics).items()}
-            watch.look(number, seen, checkpoints.latest)
-            bar.set_postfix(loss=f"{seen['loss']:.3f}", top1=f"{seen['top1']:.2f}", refresh=False)
-            if log and (number % config.training.log_every == 0 or number == total):
-                then, before = since
-                since = (time.perf_counter(), number)
-                speed = (number - before) * batch_size / (since[0] - then)
-                epoch = number * batch_size / mixture.n
-                log.write(number, {"epoch": epoch, **seen}, {"images_per_s": speed})
-
-        bar = tqdm(
-            total=total * batch_size, initial=start * batch_size, unit=" images", unit_scale=True,
-            disable=None if chief else True, dynamic_ncols=True, smoothing=0.1,
-        )  # fmt: skip
-        with bar:
-            for number in range(start + 1, total + 1):
-                batch = next(stream)
-                now, device_metrics = update(now, batch)
-                settle()
-                pending = (number, device_metrics)
-                bar.update(batch_size)
-                asked = stop.agreed(ask=number % config.training.log_every == 0)
-                if asked or number == total or number % config.training.save_every == 0:
-                    settle()  # a state whose numbers were not looked at is never saved
-                    checkpoints.save(parallel.to_host(now), number, about)
-                if asked and number < total:
-                    stop.leave(directory, number)
+            # Loop: the numbers of step n are read while step n + 1 runs.
+            with metrics.Readout(config, directory, start, total, mixture.n, chief) as readout:
+                for number in range(start + 1, total + 1):
+                    now, seen = update(now, next(stream))
+                    readout.push(number, seen, checkpoints.latest)
+                    asked = stop.agreed(ask=number % config.training.log_every == 0)
+                    if asked or number == total or number % config.training.save_every == 0:
+                        readout.settle(checkpoints.latest)  # numbers first: NaN is never saved
+                        checkpoints.save(parallel.to_host(now), number, about)
+                    if asked and number < total:
+                        stop.leave(directory, number)
     return now
 
 
@@ -132,7 +102,7 @@ def planned_steps(config: Config, images: int) -> int:
 
 
 def placement(config: Config) -> str:
-    """Where the views are made: on the host where the CPU is all there is and TensorFlow is here."""
+    """Where views are made: on the host where only CPUs are and TensorFlow is installed."""
     asked = config.augment.placement
     if asked == "auto":
         return "host" if jax.default_backend() == "cpu" and pipeline.has_tensorflow() else "device"
@@ -170,7 +140,8 @@ def rehearse(
 
 def announce(config: Config, mixture: Any, start: int, total: int, seconds: float) -> None:
     """Says what will run and how long it will take, before it runs."""
-    sets = ", ".join(f"{s.name} ({s.n:,})" for s in mixture.sets)
+    counted = zip(mixture.names, mixture.sizes, strict=True)
+    sets = ", ".join(f"{name} ({n:,})" for name, n in counted)
     devices, batch = jax.devices(), config.data.batch_size
     kind = devices[0].device_kind
     print(f"data     {mixture.n:,} images: {sets}")
@@ -178,6 +149,4 @@ def announce(config: Config, mixture: Any, start: int, total: int, seconds: floa
     print(f"views    made on the {placement(config)}, recipe {config.augment.recipe}")
     print(f"steps    {start:,} done, {total - start:,} to go, {mixture.n // batch:,} an epoch")
     hours = (total - start) * seconds / 3600
-    print(
-        f"time     about {hours:,.2f} hours at {batch / seconds:,.0f} images/s (one step, timed now)"
-    )
+    print(f"time     about {hours:,.2f} hours at {batch / seconds:,.0f} images/s, as timed now")

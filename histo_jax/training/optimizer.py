@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from histo_jax.config import Optimizer
@@ -47,7 +48,8 @@ def schedule(options: Optimizer, batch_size: int, images: int, total_steps: int)
             "train longer or set config.optimizer.warmup_epochs lower",
         )
     peak = options.base_lr * batch_size / 256
-    return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, total_steps, 0.0)
+    curve = optax.warmup_cosine_decay_schedule(0.0, peak, warmup, total_steps, 0.0)
+    return lambda step: curve(jnp.asarray(step, jnp.result_type(float)))
 
 
 def build(options: Optimizer, rate: optax.Schedule) -> optax.GradientTransformation:

@@ -1,5 +1,6 @@
 """The one place that maps the step over devices."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,61 +11,74 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from histo_jax.errors import HistoError
 
 AXIS = "batch"
+SPLIT, WHOLE = PartitionSpec(AXIS), PartitionSpec()
 
 
-def mesh() -> Mesh:
-    """All devices of all processes along the one axis."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+@dataclasses.dataclass(frozen=True)
+class Mapper:
+    """Runs a step written for one device on all of them, along one axis.
 
+    `pmap` is what was asked for; `shard_map` is where JAX is going. Both run the same function and
+    give the same numbers.
 
-def map_step(step: Callable, mapper: str) -> Callable:
-    """Compiles `step(state, batch) -> (state, metrics)`, written for one device, over all of them.
-
-    The state is the same on every device and has no device axis; the batch is split along its
-    first axis. `pmap` is what was asked for; `shard_map` is where JAX is going. Both run the same
-    function and give the same numbers.
+    Attributes:
+      name: `"pmap"` or `"shard_map"`.
+      devices: of all processes, in JAX's order.
     """
-    if mapper == "pmap":
-        return jax.pmap(
-            step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0
-        )
-    split, whole = PartitionSpec(AXIS), PartitionSpec()
-    mapped = jax.shard_map(step, mesh=mesh(), in_specs=(whole, split), out_specs=(whole, whole))
-    return jax.jit(mapped, donate_argnums=0)
 
-
-def check_batch(batch_size: int) -> None:
-    """Refuses a batch that the devices can't share equally: pmap would drop the rest in silence."""
-    devices = jax.device_count()
-    if batch_size % devices:
-        nearest = max(devices, round(batch_size / devices) * devices)
-        raise HistoError(
-            "config.data.batch_size",
-            "batch",
-            f"{batch_size} images can't be shared equally by {devices} devices",
-            f"the nearest that can: {nearest}",
-        )
-
-
-def place(batch: dict[str, np.ndarray], mapper: str) -> dict[str, jax.Array]:
-    """Puts this process's share of a batch, [b, …] each, on its devices."""
-    local = jax.local_device_count()
-    sharding = NamedSharding(mesh(), PartitionSpec(AXIS))
-
-    def put(array: np.ndarray) -> jax.Array:
-        if mapper == "pmap":
-            array = array.reshape(local, -1, *array.shape[1:])
-        return jax.make_array_from_process_local_data(sharding, array)
-
-    return {name: put(array) for name, array in batch.items()}
-
-
-def replicate(tree: Any) -> Any:
-    """The same values on every device, as arrays without a device axis."""
-    sharding = NamedSharding(mesh(), PartitionSpec())
-    return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(sharding, np.array(x)), tree
+    name: str
+    devices: tuple[jax.Device, ...] = dataclasses.field(
+        default_factory=lambda: tuple(jax.devices())
     )
+
+    @property
+    def mesh(self) -> Mesh:
+        return Mesh(np.array(self.devices), (AXIS,))
+
+    def check_batch(self, batch_size: int) -> None:
+        """Refuses a batch the devices can't share equally: pmap drops the rest in silence."""
+        count = len(self.devices)
+        if batch_size % count:
+            raise HistoError(
+                "config.data.batch_size", "batch",
+                f"{batch_size} images can't be shared equally by {count} devices",
+                f"the nearest that can: {max(1, round(batch_size / count)) * count}",
+            )  # fmt: skip
+
+    def map_step(self, step: Callable) -> Callable:
+        """Compiles `step(state, batch) -> (state, metrics)`.
+
+        The state is the same on every device and has no device axis; the batch is split along its
+        first axis. The state given is consumed (its buffers are reused).
+        """
+        if self.name == "pmap":
+            return jax.pmap(
+                step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None),
+                devices=self.devices, donate_argnums=0,
+            )  # fmt: skip
+        mapped = jax.shard_map(
+            step, mesh=self.mesh, in_specs=(WHOLE, SPLIT), out_specs=(WHOLE, WHOLE)
+        )
+        return jax.jit(mapped, donate_argnums=0)
+
+    def place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Puts this process's share of a batch, [b, …] each, on its devices."""
+        local = sum(d.process_index == jax.process_index() for d in self.devices)
+        sharding = NamedSharding(self.mesh, SPLIT)
+
+        def put(array: np.ndarray) -> jax.Array:
+            if self.name == "pmap":
+                array = array.reshape(local, -1, *array.shape[1:])
+            return jax.make_array_from_process_local_data(sharding, array)
+
+        return {name: put(array) for name, array in batch.items()}
+
+    def replicate(self, tree: Any) -> Any:
+        """The same values on every device, as arrays without a device axis."""
+        sharding = NamedSharding(self.mesh, WHOLE)
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(sharding, np.array(x)), tree
+        )
 
 
 def to_host(tree: Any) -> Any:

@@ -47,7 +47,7 @@ def make_step(
         metrics = {
             "loss": value,
             **metrics,
-            "gradient_norm": optax.global_norm(grads),
+            "gradient_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(rate(state.step), jnp.float32),
         }
         return TrainState(state.step + 1, params, model_state, opt_state), metrics

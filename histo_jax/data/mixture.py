@@ -1,0 +1,138 @@
+"""Several prepared sets read as one."""
+
+import dataclasses
+import fnmatch
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from histo_jax.data.prepared import Prepared, default_data_dir, list_prepared, open_prepared
+from histo_jax.errors import HistoError
+
+AUTO = ("histo_wsi/*", "histo_patches/*")  # the unlabelled sets of our builders
+FIELD = "config.data.datasets"
+PREPARE = (
+    "prepare one: `tfds build tfds_builders/histo_wsi --manual_dir <slides>` or "
+    "`tfds build tfds_builders/histo_patches --manual_dir <images>`; or try `make demo`"
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mixture:
+    """The images of some sets, counted 0 … n-1 through all of them.
+
+    Attributes:
+      sets: the prepared sets.
+      split: which part of them.
+      rows: for each set the rows of that split in `set.table`, int64.
+      weights: share of each set in a batch; None = each image once an epoch.
+    """
+
+    sets: tuple[Prepared, ...]
+    split: str
+    rows: tuple[np.ndarray, ...]
+    weights: tuple[float, ...] | None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Images of each set."""
+        return tuple(len(rows) for rows in self.rows)
+
+    @property
+    def n(self) -> int:
+        """Images of all sets."""
+        return sum(self.sizes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the sets."""
+        return tuple(s.name for s in self.sets)
+
+    @property
+    def content_hashes(self) -> tuple[str, ...]:
+        """Content hash of each set, all splits."""
+        return tuple(s.card["content_hash"] for s in self.sets)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hex digest of what is read and in which order of records: the same data, the same one."""
+        keys = [
+            s.table["key"][rows].tobytes() for s, rows in zip(self.sets, self.rows, strict=True)
+        ]
+        orders = [hashlib.sha256(k).hexdigest() for k in keys]
+        facts = [self.names, self.content_hashes, orders, self.weights]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def locate(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which set (int64) and which row of its table (int64) the images are."""
+        which = np.searchsorted(np.cumsum(self.sizes), images, side="right")
+        return which, self._all_rows[images]
+
+    @functools.cached_property
+    def _all_rows(self) -> np.ndarray:
+        return np.concatenate(self.rows)
+
+
+def open_mixture(
+    data_dir: str | os.PathLike | None,
+    datasets: str | Sequence[tuple[str, float | None]],
+    split: str = "train",
+) -> Mixture:
+    """Opens and checks the sets of a run.
+
+    Args:
+      data_dir: see `default_data_dir`.
+      datasets: `((name or glob, weight or None), …)`, or `"auto"` = every prepared `histo_wsi`
+        and `histo_patches` set. What a glob matches shares its weight by size.
+      split: `train`, `train+test`, `all`.
+
+    Raises:
+      HistoError: a name or glob that matches nothing or twice; weights for some sets only, or not
+        positive; no image in the split; a damaged set.
+    """
+    if isinstance(datasets, str):
+        datasets = [(p, None) for p in AUTO] if datasets == "auto" else [(datasets, None)]
+        here = list_prepared(data_dir)
+        datasets = [d for d in datasets if d[0] not in AUTO or fnmatch.filter(here, d[0])]
+    weighted = [weight is not None for _, weight in datasets]
+    if any(weighted) and not all(weighted):
+        raise HistoError(FIELD, "weights", "only some sets have a weight", "give all or none one")
+    if not all(weight is None or 0 < weight < float("inf") for _, weight in datasets):
+        raise HistoError(FIELD, "weights", "a weight is not a positive number")
+
+    sets: list[Prepared] = []
+    weights: list[float] = []
+    for pattern, weight in datasets:
+        found = [open_prepared(data_dir, name) for name in _expand(data_dir, pattern)]
+        sets += found
+        sizes = [len(s.rows(split)) for s in found]
+        weights += [(weight or 0) * size / max(sum(sizes), 1) for size in sizes]
+    names = [s.name for s in sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise HistoError(FIELD, "twice", f"{name} is named more than once", "name it once")
+    if not sets:
+        what = f"no prepared set {' or '.join(AUTO)} in {default_data_dir(data_dir)}"
+        raise HistoError(FIELD, "no-set", what, PREPARE)
+    rows = tuple(s.rows(split) for s in sets)
+    for s, r in zip(sets, rows, strict=True):
+        if not len(r):
+            splits = ", ".join(np.unique(s.table["split"])) or "none"
+            raise HistoError(s.path, "no-split", f"no image in split {split}", f"it has: {splits}")
+    return Mixture(tuple(sets), split, rows, tuple(weights) if any(weighted) else None)
+
+
+def _expand(data_dir: str | os.PathLike | None, pattern: str) -> list[str]:
+    if not any(sign in pattern for sign in "*?["):
+        return [pattern]
+    here = list_prepared(data_dir)
+    found = fnmatch.filter(here, pattern)
+    if not found:
+        hint = f"prepared here: {', '.join(here) or 'none'}"
+        where = default_data_dir(data_dir)
+        raise HistoError(FIELD, "no-set", f"{pattern} matches no set in {where}", hint)
+    return found

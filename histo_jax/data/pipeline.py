@@ -1,0 +1,192 @@
+"""From a mixture of sets to batches: what step s reads is a pure function of (seed, s)."""
+
+import functools
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from histo_jax.data import decode, raw
+from histo_jax.data.mixture import Mixture
+from histo_jax.data.order import epoch_order
+from histo_jax.errors import HistoError
+
+FIELD = "config.data.batch_size"
+
+
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed; without it only `cache="raw"` with device views runs."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    """Whole batches in an epoch: the last partial one is dropped.
+
+    Raises:
+      HistoError: fewer images than one batch.
+    """
+    if batch_size < 1:
+        raise HistoError(FIELD, "batch", f"{batch_size} images a batch", "at least 1")
+    if images < batch_size:
+        what = f"{batch_size} images a batch, but there are only {images}"
+        raise HistoError(FIELD, "batch", what, f"at most {images}")
+    return images // batch_size
+
+
+def step_images(mixture: Mixture, seed: int, batch_size: int) -> Callable[[int], np.ndarray]:
+    """Returns `images(step) -> int64[batch_size]`, what the global batch of a step holds.
+
+    `mixture.locate` turns them into sets and rows.
+    """
+    per_epoch = steps_per_epoch(mixture.n, batch_size)
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> np.ndarray:
+        return epoch_order(seed, epoch, mixture.sizes, mixture.weights)
+
+    def images(step: int) -> np.ndarray:
+        epoch, k = divmod(step, per_epoch)
+        return order(epoch)[k * batch_size : (k + 1) * batch_size]
+
+    return images
+
+
+def batches(
+    mixture: Mixture,
+    *,
+    split: str,
+    seed: int,
+    image_size: int,
+    batch_size: int,
+    cache: str,
+    start_step: int,
+    total_steps: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    views: Callable | None = None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields this process's part of the batches of steps `start_step` … `total_steps - 1`.
+
+    Args:
+      mixture: what to read, opened with the same `split`.
+      seed: of the order.
+      image_size: pixels a side of the images.
+      batch_size: images of a global batch.
+      cache: `"none"` decodes records, `"raw"` copies from the memory map; the pixels are equal.
+      process_index: this process reads the positions [index * b, (index + 1) * b) of every global
+        batch, b = batch_size // process_count.
+      views: `views(uint8[m, s, s, 3], step int32[], index int32[m]) -> float32[m, 2, s, s, 3]`, a
+        JAX function, run inside tf.data on the host's cores.
+
+    Yields:
+      `index` int32[b], positions in the global batch, and `image` uint8[b, size, size, 3], or with
+      `views` instead `views` float32[b, 2, size, size, 3].
+
+    Raises:
+      HistoError: at the call: too few images, a missing cache; while iterating: a damaged record.
+    """
+    if split != mixture.split:
+        what = f"is {split}, the mixture was opened with {mixture.split}"
+        raise HistoError("config.data.split", "split", what)
+    if batch_size % process_count:
+        nearest = max(1, round(batch_size / process_count)) * process_count
+        what = f"{batch_size} images can't be shared equally by {process_count} processes"
+        raise HistoError(FIELD, "batch", what, f"the nearest that can: {nearest}")
+    images = step_images(mixture, seed, batch_size)
+    local = batch_size // process_count
+    index = np.arange(process_index * local, (process_index + 1) * local, dtype=np.int32)
+    index.flags.writeable = False  # every batch shares it
+    steps = (start_step, total_steps)
+
+    def located(step: int, part: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        return mixture.locate(images(step)[index][part])
+
+    if cache == "none":
+        readers = [decode.Reader(s) for s in mixture.sets]
+
+        def blame(step: int) -> None:
+            for which, row in zip(*located(step), strict=True):
+                decode.check_rows(readers[which], np.array([row]))
+
+        def encoded(step: int, part: slice) -> list[bytes]:
+            pairs = zip(*located(step, part), strict=True)
+            return [readers[which].read(row) for which, row in pairs]
+
+        fetch = encoded
+    elif cache == "raw":
+        blame = None
+        maps = [raw.open_raw(s, image_size) for s in mixture.sets]
+
+        def gather(step: int, part: slice = slice(None)) -> np.ndarray:
+            which, rows = located(step, part)
+            if len(maps) == 1:
+                return maps[0][rows]
+            out = np.empty((len(rows), image_size, image_size, 3), np.uint8)
+            for i in np.unique(which):
+                out[which == i] = maps[i][rows[which == i]]
+            return out
+
+        if views is None:
+            return ({"image": gather(step), "index": index} for step in range(*steps))
+        fetch = gather
+    else:
+        raise HistoError("config.data.cache", "config", f"{cache!r} is not none or raw")
+    return _through_tensorflow(fetch, blame, steps, index, image_size, views)
+
+
+def _through_tensorflow(
+    fetch: Callable[[int, slice], Any],
+    blame: Callable[[int], None] | None,
+    steps: tuple[int, int],
+    index: np.ndarray,
+    size: int,
+    views: Callable | None,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Decodes what `fetch` read, or takes its pixels where `blame` is None, and makes the views."""
+    tf = decode.load_tensorflow()
+    local = len(index)
+    chunk = max(d for d in range(1, decode.CHUNK + 1) if local % d == 0)
+    parts = local // chunk
+    span = (steps[0] * parts, steps[1] * parts)
+
+    def read(number: int) -> Any:
+        step, part = divmod(number, parts)
+        return fetch(step, slice(part * chunk, (part + 1) * chunk))
+
+    def copied(number: Any) -> Any:
+        return tf.numpy_function(lambda c: read(int(c)), [number], tf.uint8)
+
+    def shaped(images: Any) -> Any:
+        return tf.ensure_shape(images, (chunk, size, size, 3))
+
+    if blame:
+        images = decode.decoded_chunks(span, read, size)
+    else:
+        images = decode.parallel_map(tf.data.Dataset.range(*span), copied)
+    dataset, name = images.map(shaped), "image"
+    if views is not None:
+        name, inside = "views", as_tensorflow(views)
+
+        def pairs(number: Any, images: Any) -> Any:
+            step = tf.cast(number // parts, tf.int32)
+            first = tf.cast(index[0] + number % parts * chunk, tf.int32)
+            return inside(images, step, first + tf.range(chunk))
+
+        dataset = tf.data.Dataset.zip((tf.data.Dataset.range(*span), dataset))
+        dataset = decode.parallel_map(dataset, pairs)
+    dataset = dataset.batch(parts, drop_remainder=True)
+
+    def name_the_record(number: int) -> None:
+        if blame:
+            blame(steps[0] + number)
+
+    for batch in decode.numpy_batches(dataset, name_the_record):
+        yield {name: batch.reshape(local, *batch.shape[2:]), "index": index}
+
+
+def as_tensorflow(views: Callable) -> Callable:
+    """The same program as a TensorFlow function for the CPU, whatever JAX's own backend is."""
+    from jax.experimental import jax2tf
+
+    return jax2tf.convert(views, native_serialization_platforms=("cpu",))

@@ -1,0 +1,124 @@
+"""The labelled rows of a prepared set, and the splits they are scored on."""
+
+import dataclasses
+
+import numpy as np
+
+from histo_jax.config import EvalConfig
+from histo_jax.data.prepared import Prepared
+from histo_jax.errors import HistoError
+from histo_jax.evaluation import splits
+
+SPLITS = ("paper", "grouped")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labelled:
+    """The labelled rows of a prepared set.
+
+    Attributes:
+      rows: int64 [n] in the set's table.
+      truth: int64 [n] classes, or float64 [n] targets in 0..100.
+      classes: names in label order; None for regression.
+      groups: int64 [n], what must stay on one side.
+      has_ids: whether any group holds more than one image.
+      keys, split: text [n].
+    """
+
+    rows: np.ndarray
+    truth: np.ndarray
+    classes: tuple[str, ...] | None
+    groups: np.ndarray
+    has_ids: bool
+    keys: np.ndarray
+    split: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """One split to score.
+
+    Attributes:
+      split_by: paper | grouped | official.
+      seed: of the split, of the head, of the untrained network.
+      parts: int8 [n], index into `splits.PARTS`.
+    """
+
+    split_by: str
+    seed: int
+    parts: np.ndarray
+
+    def rows(self, part: str) -> np.ndarray:
+        """Positions int64 of one part."""
+        return np.flatnonzero(self.parts == splits.PARTS.index(part))
+
+
+def labelled(prepared: Prepared) -> Labelled:
+    """Selects the rows with a class, or where no row has one, those with a target.
+
+    Raises:
+      HistoError: neither is there; targets outside 0..100, or all within 0..1: errors are reported
+        in percent points, and a fraction read as percent would look a hundred times better.
+    """
+    table = prepared.table
+    label, target = table.get("label"), table.get("target")
+    if label is not None and (label >= 0).any():
+        rows = np.flatnonzero(label >= 0)
+        truth = label[rows].astype(np.int64)
+        known = prepared.card["classes"] or [str(c) for c in range(truth.max() + 1)]
+        if truth.max() >= len(known):
+            what = f"label {truth.max()} has no name among {len(known)} classes"
+            raise HistoError(prepared.path, "label", what, "build it again with its classes")
+        classes = tuple(known)
+    elif target is not None and np.isfinite(target).any():
+        rows = np.flatnonzero(np.isfinite(target))
+        truth, classes = target[rows].astype(np.float64), None
+        low, high = truth.min(), truth.max()
+        if low < 0 or high > 100 or high <= 1:
+            what = f"targets run from {low:g} to {high:g}, wanted percent, 0..100"
+            raise HistoError(prepared.path, "target", what, "multiply fractions by 100 and rebuild")
+    else:
+        remedy = "give labels.csv (file, label or target) and build again"
+        raise HistoError(prepared.path, "no-labels", "holds no label and no target", remedy)
+    columns = {name: column[rows] for name, column in table.items()}
+    groups, has_ids = splits.group_ids(columns)
+    split = columns.get("split", np.full(len(rows), "train"))
+    return Labelled(rows, truth, classes, groups, has_ids, columns["key"], split)
+
+
+def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
+    """All splits of a run, checked before any work.
+
+    An official split replaces the drawn ones. Without ids, `grouped` would be `paper` under a
+    better name and is left out.
+
+    Raises:
+      HistoError: an unknown split; only `grouped` asked for and no ids; a class absent from a part.
+    """
+    for split_by in cfg.split_by:
+        if split_by not in SPLITS:
+            known = f"known: {', '.join(SPLITS)}"
+            raise HistoError("config.split_by", "config", f"holds {split_by!r}", known)
+    kinds = tuple(s for s in cfg.split_by if s == "paper" or found.has_ids)
+    strata = splits.quantile_bins(found.truth) if found.classes is None else found.truth
+    made = []
+    for seed in range(cfg.seed, cfg.seed + cfg.repeats):
+        given = splits.official(prepared.path, found.keys, strata, found.groups, found.split, seed)
+        if given is not None:
+            made.append(Plan("official", seed, given))
+        elif not kinds:
+            what = "has no patients, slides or shared source images to group by"
+            remedy = "name them in labels.csv, or use split_by=paper"
+            raise HistoError(prepared.path, "no-groups", what, remedy)
+        elif given is None:
+            for split_by in kinds:
+                parts = (
+                    splits.paper(found.keys, strata, seed)
+                    if split_by == "paper"
+                    else splits.grouped(found.keys, strata, found.groups, seed)
+                )
+                made.append(Plan(split_by, seed, parts))
+    for plan in made:
+        unit = np.arange(len(found.rows)) if plan.split_by == "paper" else found.groups
+        splits.check(prepared.path, plan.parts, found.truth, found.classes or (), unit)
+    return sorted(made, key=lambda plan: plan.split_by != "paper")

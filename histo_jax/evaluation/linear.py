@@ -1,0 +1,190 @@
+"""One linear layer on frozen features: the paper's last-layer training, its rate swept."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+EPOCHS = 100  # paper, section 4.2
+BATCH = 128
+RATES = (1e-4, 3e-4, 1e-3, 1e-2)  # the paper names none: chosen on validation
+
+Rows = tuple[jax.Array, jax.Array, jax.Array]  # features [n, d], truth [n], weight [n] 1 or 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A fitted layer and how it was chosen.
+
+    Attributes:
+      weight: float32 [features, outputs].
+      bias: float32 [outputs].
+      learning_rate, epoch: the best on validation; epochs count from 1.
+      validation: macro-F1, or for regression minus L1 in percent points.
+      updates: steps taken up to that epoch.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    learning_rate: float
+    epoch: int
+    validation: float
+    updates: int
+
+
+def weight_decay(encoder: str) -> float:
+    """The paper's: 1e-5 for ResNet-18, 1e-4 for the others."""
+    return 1e-5 if encoder == "resnet18" else 1e-4
+
+
+def adam(decay: float) -> optax.GradientTransformation:
+    """torch's Adam: the decay joins the gradient before the moments. The caller scales by -lr."""
+    chain = optax.chain(optax.add_decayed_weights(decay), optax.scale_by_adam(0.9, 0.999, 1e-8))
+
+    def update(grads: Any, state: Any, params: Any = None) -> Any:
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
+            return chain.update(grads, state, params)
+
+    return optax.GradientTransformation(chain.init, update)
+
+
+def fit(
+    x: np.ndarray,
+    y: np.ndarray,
+    validation_x: np.ndarray,
+    validation_y: np.ndarray,
+    *,
+    classes: int | None,
+    decay: float,
+    seed: int,
+    rates: tuple[float, ...] = RATES,
+    epochs: int = EPOCHS,
+    batch_size: int = BATCH,
+) -> Head:
+    """Fits one layer per learning rate, all at once, and keeps the best epoch of the best rate.
+
+    Cross-entropy for classes; for regression squared error on target/100 of a linear output. The
+    best is the first: a later epoch or rate must be strictly better on validation.
+
+    Args:
+      x, validation_x: float [n, features].
+      y, validation_y: int [n] classes, or float [n] targets in 0..100.
+      classes: number of classes; None for regression.
+      decay: L2 weight.
+      seed: of the layer's start and of the order of images.
+      rates, epochs, batch_size: the sweep.
+    """
+    kind = np.float32 if classes is None else np.int32
+    params, best, epoch = jax.device_get(
+        _sweep(
+            np.asarray(rates, np.float32),
+            _padded(x, np.asarray(y, kind), batch_size),
+            _padded(validation_x, np.asarray(validation_y, kind), batch_size),
+            jax.random.key(seed),
+            classes=classes, decay=decay, epochs=epochs, batch_size=batch_size,
+        )
+    )  # fmt: skip
+    chosen = int(np.argmax(best))  # the first of equals
+    return Head(
+        weight=params["weight"][chosen],
+        bias=params["bias"][chosen],
+        learning_rate=float(rates[chosen]),
+        epoch=int(epoch[chosen]),
+        validation=float(best[chosen]),
+        updates=int(epoch[chosen]) * -(-len(x) // batch_size),
+    )
+
+
+def outputs(head: Head, x: np.ndarray) -> np.ndarray:
+    """Logits float32 [n, classes]; for regression the target/100, [n, 1], not clipped."""
+    return np.asarray(x, np.float32) @ head.weight + head.bias
+
+
+def standardise(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """Subtracts the training mean, divides by the deviation; constant columns become 0."""
+    mean = train.mean(0, dtype=np.float64)
+    deviation = train.std(0, dtype=np.float64)
+    flat = deviation <= 1e-6 * np.abs(train).max(0)  # float32 rounding of a constant
+    scale = np.where(flat, 0.0, 1 / np.where(flat, 1.0, deviation))
+    return [((a - mean) * scale).astype(np.float32) for a in (train, *others)]
+
+
+def _padded(x: np.ndarray, y: np.ndarray, multiple: int) -> Rows:
+    """Rows up to a multiple: splits of nearly equal size then share one compilation."""
+    more = -len(x) % multiple
+    weight = np.pad(np.ones(len(x), np.float32), (0, more))
+    return np.pad(np.asarray(x, np.float32), ((0, more), (0, 0))), np.pad(y, (0, more)), weight
+
+
+@functools.partial(jax.jit, static_argnames=("classes", "decay", "epochs", "batch_size"))
+def _sweep(
+    rates: jax.Array, training: Rows, validation: Rows, key: jax.Array,
+    *, classes: int | None, decay: float, epochs: int, batch_size: int,
+) -> tuple[dict, jax.Array, jax.Array]:  # fmt: skip
+    """Best parameters [rates, ...], validation scores [rates] and epochs [rates]."""
+    x, y, weight = training
+    transform = adam(decay)
+
+    def loss(params: dict, rows: jax.Array) -> jax.Array:
+        out = _apply(params, x[rows])
+        if classes is None:
+            each = jnp.square(out[:, 0] - y[rows] / 100)
+        else:
+            each = optax.softmax_cross_entropy_with_integer_labels(out, y[rows])
+        return jnp.sum(each * weight[rows]) / jnp.sum(weight[rows])
+
+    def train(rate: jax.Array) -> tuple[dict, jax.Array, jax.Array]:
+        def step(carry: Any, rows: jax.Array) -> Any:
+            params, moments = carry
+            updates, moments = transform.update(jax.grad(loss)(params, rows), moments, params)
+            return (jax.tree.map(lambda p, u: p - rate * u, params, updates), moments), None
+
+        def epoch(carry: Any, number: jax.Array) -> Any:
+            params, moments, kept, best, at = carry
+            drawn = jax.random.uniform(jax.random.fold_in(key, number), weight.shape)
+            order = jnp.argsort(jnp.where(weight > 0, drawn, 2.0))  # the padding comes last
+            rows = order.reshape(-1, batch_size)
+            (params, moments), _ = jax.lax.scan(step, (params, moments), rows)
+            score = _score(_apply(params, validation[0]), *validation[1:], classes)
+            better = score > best
+            kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), params, kept)
+            best, at = jnp.where(better, score, best), jnp.where(better, number, at)
+            return (params, moments, kept, best, at), None
+
+        first = _start(jax.random.fold_in(key, 0), x.shape[1], classes or 1)
+        start = (first, transform.init(first), first, jnp.float32(-jnp.inf), jnp.int32(0))
+        (_, _, kept, best, at), _ = jax.lax.scan(epoch, start, jnp.arange(1, epochs + 1))
+        return kept, best, at
+
+    return jax.vmap(train)(rates)
+
+
+def _start(key: jax.Array, width: int, classes: int) -> dict:
+    """torch's default for a linear layer: uniform within 1/sqrt(features)."""
+    of_weight, of_bias = jax.random.split(key)
+    bound = float(width) ** -0.5
+    return {
+        "weight": jax.random.uniform(of_weight, (width, classes), minval=-bound, maxval=bound),
+        "bias": jax.random.uniform(of_bias, (classes,), minval=-bound, maxval=bound),
+    }
+
+
+def _apply(params: dict, x: jax.Array) -> jax.Array:
+    # HIGHEST: a GPU would otherwise multiply in TF32 and choose other epochs than a CPU.
+    product = jnp.matmul(x, params["weight"], precision=jax.lax.Precision.HIGHEST)
+    return product + params["bias"][None]
+
+
+def _score(out: jax.Array, y: jax.Array, weight: jax.Array, classes: int | None) -> jax.Array:
+    """Higher is better: macro-F1, or minus the mean absolute error in percent points."""
+    if classes is None:
+        return -jnp.sum(weight * jnp.abs(100 * out[:, 0] - y)) / jnp.sum(weight)
+    counts = jnp.zeros((classes, classes), jnp.int32)
+    counts = counts.at[y, jnp.argmax(out, -1)].add(weight.astype(jnp.int32))
+    total = counts.sum(0) + counts.sum(1)
+    hits = 2 * jnp.diagonal(counts)
+    return jnp.mean(hits.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32))

@@ -1,0 +1,151 @@
+"""ResNet as torchvision builds it (He et al. 2016, "v1.5"), with torchvision's names and init."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from histo_jax.errors import HistoError
+from histo_jax.models.batch_norm import batch_norm
+
+FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # torch's kaiming_normal_
+
+# name: (blocks in each of the four stages, bottleneck blocks?)
+ENCODERS = {
+    "resnet18": ((2, 2, 2, 2), False),
+    "resnet34": ((3, 4, 6, 3), False),
+    "resnet50": ((3, 4, 6, 3), True),
+    "resnet101": ((3, 4, 23, 3), True),
+    "resnet_tiny": ((1, 1, 1, 1), False),  # for tests
+}
+
+
+class Block(nn.Module):
+    """A residual block: two 3×3 convolutions, or 1×1, 3×3 and 1×1 with four times the channels.
+
+    The 3×3 convolution carries the stride in both (torchvision's choice). The shortcut is the
+    input itself, or a 1×1 convolution where the shape changes.
+    """
+
+    channels: int
+    stride: int
+    bottleneck: bool
+    dtype: Any
+    param_dtype: Any
+    axis: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        def conv(y: jax.Array, channels: int, kernel: int, stride: int, name: str) -> jax.Array:
+            return convolve(self, y, channels, kernel, stride, name)
+
+        def norm(y: jax.Array, name: str) -> jax.Array:
+            return normalise(self, y, train, name)
+
+        if self.bottleneck:
+            out = 4 * self.channels
+            y = nn.relu(norm(conv(x, self.channels, 1, 1, "conv1"), "bn1"))
+            y = nn.relu(norm(conv(y, self.channels, 3, self.stride, "conv2"), "bn2"))
+            y = norm(conv(y, out, 1, 1, "conv3"), "bn3")
+        else:
+            out = self.channels
+            y = nn.relu(norm(conv(x, out, 3, self.stride, "conv1"), "bn1"))
+            y = norm(conv(y, out, 3, 1, "conv2"), "bn2")
+        if self.stride != 1 or x.shape[-1] != out:
+            x = norm(conv(x, out, 1, self.stride, "downsample_0"), "downsample_1")
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """Stem, four stages of residual blocks, global mean.
+
+    Attributes:
+      stages: number of blocks in each stage.
+      bottleneck: whether blocks are bottlenecks.
+      width: channels of the stem; stages have 1, 2, 4, 8 times as many (bottlenecks ×4).
+      dtype: of the computation; batch statistics and the pooled output are in `param_dtype`.
+      param_dtype: of parameters and running statistics: float32, or float64 in tests.
+      axis: name of the device axis that batch statistics cover, or None for one device.
+    """
+
+    stages: tuple[int, ...]
+    bottleneck: bool
+    width: int = 64
+    dtype: Any = jnp.float32
+    param_dtype: Any = jnp.float32
+    axis: str | None = None
+
+    @property
+    def features(self) -> int:
+        """Width of the pooled output."""
+        return 8 * self.width * (4 if self.bottleneck else 1)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+        """Maps images [b, h, w, 3] in [-1, 1] to every level of features.
+
+        Returns:
+          `stem` [b, h/2, w/2, width] (before the max pool), `layer1` … `layer4` at strides 4 to
+          32, all after ReLU and in `dtype`, and `pooled` [b, features], the paper's features.
+        """
+        x = x.astype(self.dtype)
+        x = nn.relu(normalise(self, convolve(self, x, self.width, 7, 2, "conv1"), train, "bn1"))
+        out = {"stem": x}
+        x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+        for stage, blocks in enumerate(self.stages):
+            for block in range(blocks):
+                x = Block(
+                    channels=self.width * 2**stage,
+                    stride=2 if stage and not block else 1,
+                    bottleneck=self.bottleneck,
+                    dtype=self.dtype,
+                    param_dtype=self.param_dtype,
+                    axis=self.axis,
+                    name=f"layer{stage + 1}_{block}",
+                )(x, train)
+            out[f"layer{stage + 1}"] = x
+        return out | {"pooled": jnp.mean(x.astype(self.param_dtype), axis=(1, 2))}
+
+
+def convolve(
+    net: ResNet | Block, x: jax.Array, channels: int, kernel: int, stride: int, name: str
+) -> jax.Array:
+    """A convolution without bias, padded as torch pads: symmetrically, unlike "SAME"."""
+    half = kernel // 2
+    return nn.Conv(
+        channels,
+        (kernel, kernel),
+        strides=(stride, stride),
+        padding=((half, half), (half, half)),
+        use_bias=False,
+        kernel_init=FAN_OUT,
+        dtype=net.dtype,
+        param_dtype=net.param_dtype,
+        name=name,
+    )(x)
+
+
+def normalise(net: ResNet | Block, x: jax.Array, train: bool, name: str) -> jax.Array:
+    """Batch normalisation with the net's precisions."""
+    y = batch_norm(x, train, name=name, param_dtype=net.param_dtype, axis=net.axis)
+    return y.astype(net.dtype)
+
+
+def build_encoder(
+    name: str,
+    width: int = 64,
+    dtype: str = "float32",
+    param_dtype: str = "float32",
+    axis: str | None = None,
+) -> ResNet:
+    """The encoder of that name; see `ENCODERS` and `ResNet`.
+
+    Raises:
+      HistoError: the name is not in the table.
+    """
+    if name not in ENCODERS:
+        known = "known: " + ", ".join(ENCODERS)
+        raise HistoError("config.model.encoder", "config", f"is {name!r}", known)
+    stages, bottleneck = ENCODERS[name]
+    return ResNet(stages, bottleneck, width, jnp.dtype(dtype), jnp.dtype(param_dtype), axis)

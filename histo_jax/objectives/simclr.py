@@ -1,0 +1,75 @@
+"""SimCLR (Chen et al. 2020), the method of the paper (section 3.1)."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from histo_jax.losses import ntxent
+
+
+@dataclasses.dataclass(frozen=True)
+class SimCLR:
+    """Two views of an image attract, views of other images repel.
+
+    Attributes:
+      encoder: see `histo_jax.models.build_encoder`.
+      projector: see `histo_jax.models.build_projector`.
+      temperature: of the loss.
+    """
+
+    encoder: Any
+    projector: Any
+    temperature: float
+
+    def init(self, key: jax.Array, images: jax.Array) -> tuple[Any, Any]:
+        """Fresh `(params, model_state)`, each with parts `encoder` and `projector`.
+
+        Args:
+          key: a random key.
+          images: [1, s, s, 3], for its shape and type only.
+        """
+        of_encoder, of_projector = jax.random.split(key)
+        features = jnp.zeros((1, self.encoder.features), images.dtype)
+        nets = {
+            "encoder": self.encoder.init(of_encoder, images, train=False),
+            "projector": self.projector.init(of_projector, features, train=False),
+        }
+        params = {name: net["params"] for name, net in nets.items()}
+        stats = {name: net.get("batch_stats", {}) for name, net in nets.items()}
+        return params, {"batch_stats": stats}
+
+    def loss(
+        self, params: Any, model_state: Any, views: jax.Array, key: jax.Array, axis: str | None
+    ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
+        """The loss of the global batch, the new running statistics, and metrics.
+
+        Args:
+          params, model_state: as `init` makes them.
+          views: this device's pairs, [n, 2, s, s, 3] in [-1, 1].
+          key: unused: SimCLR draws nothing beside the views.
+          axis: name of the device axis, or None for one device.
+        """
+        # One pass over both views: batch statistics of one view alone would mark its members.
+        images = jnp.concatenate([views[:, 0], views[:, 1]])
+        stats = model_state["batch_stats"]
+        out, of_encoder = self.encoder.apply(
+            {"params": params["encoder"], "batch_stats": stats["encoder"]},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        z, of_projector = self.projector.apply(
+            {"params": params["projector"], "batch_stats": stats["projector"]},
+            out["pooled"],
+            train=True,
+            mutable=["batch_stats"],
+        )
+        z1, z2 = jnp.split(z, 2)
+        loss, metrics = ntxent(z1, z2, self.temperature, axis)
+        new = {
+            "encoder": of_encoder["batch_stats"],
+            "projector": of_projector.get("batch_stats", {}),
+        }
+        return loss, ({"batch_stats": new}, metrics)

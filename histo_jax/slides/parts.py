@@ -1,0 +1,85 @@
+"""A finished slide on disk: `<slide id>.zip`, stored, with `slide.json` and one JPEG a tile."""
+
+import dataclasses
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from histo_jax.files import atomic
+from histo_jax.slides.reasons import refusal
+from histo_jax.slides.tiles import SlideTiles
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a member's time must not make equal parts differ
+
+
+def write_part(parts_dir: str | os.PathLike, slide: SlideTiles, seconds: float) -> Path:
+    """Writes a part atomically under its slide's id; returns its path."""
+    path = Path(parts_dir) / f"{slide.id}.zip"
+    card = {
+        field.name: getattr(slide, field.name)
+        for field in dataclasses.fields(slide)
+        if field.name != "tiles"
+    }
+    listed = [
+        {key: value for key, value in vars(tile).items() if key != "jpeg"} for tile in slide.tiles
+    ]
+    card |= {"kept": len(slide.tiles), "seconds": round(seconds, 3), "tiles": listed}
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as out:
+        out.writestr(zipfile.ZipInfo("slide.json", _EPOCH), json.dumps(card, indent=1))
+        for tile in slide.tiles:
+            out.writestr(zipfile.ZipInfo(f"{tile.key}.jpg", _EPOCH), tile.jpeg)
+    with atomic(path) as file:
+        file.write(content.getbuffer())
+    return path
+
+
+def read_card(path: str | os.PathLike) -> dict:
+    """The `slide.json` of a part, without its tiles' pixels.
+
+    Raises:
+      HistoError: `damaged-part`.
+    """
+    try:
+        with zipfile.ZipFile(path) as part:
+            card = json.loads(part.read("slide.json"))
+            names = {name for name in part.namelist() if name != "slide.json"}
+        if names != {f"{tile['key']}.jpg" for tile in card["tiles"]}:
+            raise ValueError("its tiles are not those it lists")
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise refusal(path, "damaged-part", f"not a whole part: {error}") from error
+    return card
+
+
+def read_part(path: str | os.PathLike) -> tuple[dict, Iterator[tuple[dict, bytes]]]:
+    """The card of a part and its tiles one by one: ({key, x, y, level, mpp, …}, JPEG bytes).
+
+    Raises:
+      HistoError: `damaged-part`; each tile's checksum is checked as it is read.
+    """
+    card = read_card(path)
+
+    def tiles() -> Iterator[tuple[dict, bytes]]:
+        try:
+            with zipfile.ZipFile(path) as part:
+                for tile in card["tiles"]:
+                    yield tile, part.read(f"{tile['key']}.jpg")
+        except (OSError, zipfile.BadZipFile) as error:
+            raise refusal(path, "damaged-part", f"not a whole part: {error}") from error
+
+    return card, tiles()
+
+
+def part_is_current(path: str | os.PathLike, slide_id: str, digest: str, size: int) -> bool:
+    """Whether a finished part of this slide, cut by these options, lies at `path`."""
+    if not os.path.exists(path):
+        return False
+    try:
+        card = read_card(path)
+    except Exception:  # whatever is wrong with it, it is cut again
+        return False
+    wanted = {"id": slide_id, "options_digest": digest, "size": size}
+    return all(card.get(key) == value for key, value in wanted.items())

@@ -1,0 +1,65 @@
+"""How slides are cut: the options, and their digest."""
+
+import dataclasses
+import hashlib
+import json
+
+from histo_jax.slides import tissue
+from histo_jax.slides.reasons import refusal
+from histo_jax.slides.source import MPP
+
+VERSION = 1  # of the cut: raise it when equal rules give other tiles, and old parts are cut anew
+
+
+@dataclasses.dataclass(frozen=True)
+class TileRule:
+    """How slides are cut.
+
+    Attributes:
+      size: side of a stored tile in pixels.
+      mpp: wanted µm per pixel; None takes level 0 as it is.
+      tissue: a name in `tissue.RULES`.
+      min_foreground: least share of tissue pixels, inclusive.
+      max_tiles: most tiles of one slide.
+      seed: of the random order in which the grid is tried.
+      max_bad: largest share of tried tiles that may be unreadable.
+      default_mpp: µm per pixel of slides that don't say.
+      upsample: allow a finer mpp than was scanned.
+      quality: of the JPEG, 4:4:4.
+    """
+
+    size: int = 224
+    mpp: float | None = None
+    tissue: str = "otsu"
+    min_foreground: float = 0.5
+    max_tiles: int = 100
+    seed: int = 0
+    max_bad: float = 0.1
+    default_mpp: float | None = None
+    upsample: bool = False
+    quality: int = 95
+
+    def __post_init__(self):
+        def within(name: str, low: float, high: float) -> None:
+            if not low <= getattr(self, name) <= high:
+                what = f"{getattr(self, name)} is not within {low:g} .. {high:g}"
+                raise refusal(f"tile rule, {name}", "bad-option", what)
+
+        if self.tissue not in tissue.RULES:
+            what = f"{self.tissue!r} is none of {', '.join(tissue.RULES)}"
+            raise refusal("tile rule, tissue", "bad-option", what)
+        within("size", 8, 4096)
+        within("min_foreground", 0, 1)
+        within("max_tiles", 1, 10**6)
+        within("seed", 0, 2**63)
+        within("max_bad", 0, 1)
+        within("quality", 1, 100)
+        for name in ("mpp", "default_mpp"):
+            if getattr(self, name) is not None:
+                within(name, *MPP)
+
+
+def options_digest(rule: TileRule, mpp: float | None = None) -> str:
+    """16 hex digits that differ whenever the same slide might give other tiles."""
+    options = {**dataclasses.asdict(rule), "given_mpp": mpp, "version": VERSION}
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from prepared_sets import make_set, refused
+
+from histo_jax.data.mixture import open_mixture
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    make_set(folder, "histo_patches/one", 20, splits=("train", "test"))
+    make_set(folder, "histo_patches/two", 11, seed=1)
+    make_set(folder, "histo_wsi/lab", 7, seed=2)
+    make_set(folder, "histo_labelled/lab", 5, seed=3)
+    return folder
+
+
+def test_auto_takes_the_unlabelled_sets(data_dir):
+    mixture = open_mixture(data_dir, "auto")
+    assert mixture.names == ("histo_wsi/lab", "histo_patches/one", "histo_patches/two")
+    assert mixture.sizes == (7, 20, 11) and mixture.n == 38 and mixture.weights is None
+    assert mixture.content_hashes == tuple(s.card["content_hash"] for s in mixture.sets)
+
+
+def test_locate_finds_the_rows_of_the_split(data_dir):
+    one = (("histo_patches/two", None), ("histo_patches/one", None))
+    mixture = open_mixture(data_dir, one)
+    which, rows = mixture.locate(np.array([0, 10, 11, 30]))
+    assert which.tolist() == [0, 0, 1, 1]
+    keys = [mixture.sets[w].table["key"][r] for w, r in zip(which, rows, strict=True)]
+    assert keys == ["train-é0000", "train-é0010", "train-é0000", "train-é0019"]
+    assert open_mixture(data_dir, one[1:], "test+train").n == 40
+
+
+def test_globs_share_their_weight_by_size(data_dir):
+    mixture = open_mixture(data_dir, (("histo_patches/*", 2.0), ("histo_wsi/lab", 1)))
+    assert mixture.names == ("histo_patches/one", "histo_patches/two", "histo_wsi/lab")
+    np.testing.assert_allclose(mixture.weights, (2 * 20 / 31, 2 * 11 / 31, 1))
+
+
+def test_digest_tells_data_apart(data_dir, tmp_path):
+    def digest(*sets, where=data_dir, split="train"):
+        return open_mixture(where, sets, split).digest
+
+    one = ("histo_patches/one", None)
+    make_set(tmp_path, "histo_patches/one", 20, splits=("train", "test"))
+    assert digest(one) == digest(one) == digest(one, where=tmp_path)
+    two = ("histo_patches/two", None)
+    different = [digest(one), digest(two), digest(one, two), digest(two, one),
+                 digest(one, split="test"), digest(("histo_patches/one", 1.0))]  # fmt: skip
+    assert len(set(different)) == 6
+
+
+def test_what_is_refused(data_dir, tmp_path):
+    one = ("histo_patches/one", None)
+    with refused("twice", "config.data.datasets", "histo_patches/one is named more than once"):
+        open_mixture(data_dir, (one, ("histo_patches/*", None)))
+    with refused("weights", "only some sets have a weight"):
+        open_mixture(data_dir, (one, ("histo_wsi/lab", 1.0)))
+    for weight in (0.0, -1.0, float("nan"), float("inf")):
+        with refused("weights", "not a positive number"):
+            open_mixture(data_dir, (("histo_wsi/lab", weight),))
+    with refused("no-set", "nothing/\\* matches no set", "prepared here: histo_labelled/lab, "):
+        open_mixture(data_dir, (("nothing/*", None),))
+    with refused("no-set", "no prepared set histo_wsi/\\* or histo_patches/\\*", "tfds build"):
+        open_mixture(tmp_path, "auto")
+    with refused("no-set", "no such prepared set", "did you mean histo_wsi/lab"):
+        open_mixture(data_dir, (("histo_wsi/lap", None),))
+    with refused("no-split", "no image in split test", "it has: train"):
+        open_mixture(data_dir, (("histo_wsi/lab", None),), "test")

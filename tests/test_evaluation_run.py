@@ -1,0 +1,236 @@
+"""`evaluate` from end to end on a made-up set: rows, files, refusals, determinism."""
+
+import dataclasses
+import json
+import types
+
+import numpy as np
+import pytest
+
+from histo_jax.config import EvalConfig
+from histo_jax.errors import HistoError
+from histo_jax.evaluation import features, floors, linear, report, run
+from histo_jax.models import build_encoder
+
+SIZE, CLASSES = 16, ("stroma", "tumour", "debris")
+CARD = {
+    "encoder": "resnet_tiny", "width": 4, "image_size": SIZE, "mean": [0.5] * 3, "std": [0.5] * 3,
+    "datasets": [{"name": "b/c", "n": 1, "content_hash": "abc"}],
+}  # fmt: skip
+
+
+def prepared(n=96, target=False, groups=True, **columns):
+    """Three classes that differ in colour; four images a patient, one class a patient."""
+    rng = np.random.default_rng(0)
+    label = (np.arange(n) // 4) % 3
+    colour = np.array([(200, 80, 160), (120, 60, 150), (220, 210, 215)])[label]
+    noise = rng.integers(-30, 31, (n, SIZE, SIZE, 3))
+    table = {
+        "key": np.array([f"k{i:03d}" for i in range(n)]),
+        "patient": np.array([f"p{i // 4}" if groups else "" for i in range(n)]),
+        "slide": np.array([""] * n),
+        "split": np.array(["train"] * n),
+        "sha256": np.array([f"{i:064d}" for i in range(n)], "S64"),
+    }
+    table |= {"target": (label * 30 + 10).astype(np.float32)} if target else {"label": label}
+    return types.SimpleNamespace(
+        name="b/c", path="data/b/c/1.0.0", n=n, table=table | columns,
+        card={"content_hash": "abc", "classes": None if target else list(CLASSES)},
+        images=np.clip(colour[:, None, None] + noise, 0, 255).astype(np.uint8),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """Opens what the test puts in `world.set`; heads train for 5 epochs."""
+    world = types.SimpleNamespace(set=prepared(), reads=[], size=SIZE)
+
+    def read_images(opened, rows, image_size, batch_size):
+        assert image_size == world.size
+        world.reads.append(len(rows))
+        for start in range(0, len(rows), batch_size):
+            yield opened.images[rows[start : start + batch_size]]
+
+    monkeypatch.setattr(run, "open_prepared", lambda data_dir, name: world.set)
+    monkeypatch.setattr(features, "read_images", read_images)
+    monkeypatch.setitem(linear.fit.__kwdefaults__, "epochs", 5)
+    return world
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    params, stats = floors.random_init(build_encoder("resnet_tiny", width=4), seed=9)
+    return types.SimpleNamespace(params=params, batch_stats=stats, card=CARD, path="run/7")
+
+
+def config(**changes) -> EvalConfig:
+    return dataclasses.replace(EvalConfig(dataset="b/c", repeats=1, batch_size=32), **changes)
+
+
+def test_every_cell_is_there_once_and_the_file_is_the_return(world, loaded, tmp_path, capsys):
+    result = run.evaluate(config(repeats=2), loaded, None, tmp_path)
+    assert json.loads((tmp_path / report.FILE).read_text()) == result
+    cells = [
+        tuple(r[k] for k in ("init", "protocol", "split_by", "seed", "metric"))
+        for r in result["scores"]
+    ]
+    everyone = ("linear", "knn20", "knn200")
+    wanted = {
+        (init, protocol, split_by, seed, metric)
+        for init in ("ssl", *floors.FLOORS)
+        for protocol in everyone + (("linear_raw",) if init in ("ssl", "random") else ())
+        for split_by in ("paper", "grouped")
+        for seed in (0, 1)
+        for metric in ("macro_f1", "accuracy", "balanced_accuracy")
+    }
+    assert len(cells) == len(set(cells)) and set(cells) == wanted
+    for r in result["scores"]:
+        assert 0 <= r["ci"][0] <= r["ci"][1] <= 1 and r["n"] >= r["n_groups"] > 1
+        assert r["split"] == "test" and r["fraction"] == 1.0
+        assert (r["layer"] is None) == (r["init"] in floors.PIXELS)
+    assert len(result["per_class"]) == len(cells)  # three metrics, three classes
+    assert {r["class"] for r in result["per_class"]} == set(CLASSES)
+    assert {c["learning_rate"] for c in result["choices"]} <= set(linear.RATES)
+    assert all(c["updates"] == c["epoch"] for c in result["choices"])  # one batch an epoch
+    assert world.reads == [96]  # decoded once
+    text = capsys.readouterr().out
+    assert "strongest floor" in text and "pretrained on these images" in text
+    # Colour is the class here: a histogram must find it, and the report must say so.
+    value = {c[:5]: r["value"] for c, r in zip(cells, result["scores"], strict=True)}
+    assert value["colour_histogram", "knn20", "grouped", 0, "macro_f1"] == 1.0
+
+
+def test_two_runs_are_equal(world, loaded, tmp_path):
+    one = config(init=("random", "random_calibrated"), split_by=("grouped",))
+    results = [run.evaluate(one, loaded, None, tmp_path / name) for name in "ab"]
+    assert results[0] == results[1]
+
+
+def test_floors_alone_need_no_encoder(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "UNTRAINED", run.UNTRAINED | CARD)
+    result = run.evaluate(config(init=("random", "mean_rgb")), None, None, tmp_path)
+    assert {r["init"] for r in result["scores"]} == {"random", "mean_rgb"}
+    assert result["card"] is None
+
+
+def test_targets_give_regression(world, loaded, tmp_path):
+    world.set = prepared(target=True)
+    result = run.evaluate(config(init=("mean_rgb",)), loaded, None, tmp_path)
+    assert {r["metric"] for r in result["scores"]} == {"l1"} and result["per_class"] == []
+    assert {r["protocol"] for r in result["scores"]} == {
+        "regression", "regression_raw", "knn20", "knn200",
+    }  # fmt: skip
+    near = [r for r in result["scores"] if r["init"] == "mean_rgb" and r["protocol"] == "knn20"]
+    assert all(r["value"] < 5 for r in near)  # colour gives the target away
+
+
+def test_unlabelled_rows_are_left_out(world, loaded, tmp_path):
+    label = world.set.table["label"].copy()
+    label[:12] = -1
+    world.set = prepared(label=label)
+    result = run.evaluate(config(init=(), split_by=("paper",)), loaded, None, tmp_path)
+    assert result["data"]["n"] == 84 and world.reads == [84]
+
+
+def test_official_split_replaces_the_drawn_ones(world, loaded, tmp_path):
+    split = np.repeat(["train", "validation", "test"], [48, 24, 24])
+    world.set = prepared(split=split)
+    result = run.evaluate(config(init=()), loaded, None, tmp_path)
+    assert {(r["split_by"], r["n"], r["n_groups"]) for r in result["scores"]} == {
+        ("official", 24, 6)
+    }
+
+
+def test_without_ids_grouped_is_absent(world, loaded, tmp_path):
+    world.set = prepared(groups=False)
+    result = run.evaluate(config(init=()), loaded, None, tmp_path)
+    assert {r["split_by"] for r in result["scores"]} == {"paper"}
+    with pytest.raises(HistoError) as error:
+        run.evaluate(config(init=(), split_by=("grouped",)), loaded, None, tmp_path / "b")
+    assert error.value.reason == "no-groups" and not (tmp_path / "b").exists()
+
+
+def few(label):
+    """The third class has one image."""
+    label = np.where(label == 2, 0, label)
+    label[0] = 2
+    return label
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"label": few(prepared().table["label"])}, "class-absent"),
+        ({"label": np.full(96, -1)}, "no-labels"),
+        ({"label": np.full(96, 5)}, "label"),
+        ({"split": np.repeat(["train", "test"], [46, 50])}, "split-leak"),
+    ],
+)
+def test_sets_that_cannot_be_scored_are_refused_before_any_read(
+    world, loaded, tmp_path, change, reason
+):
+    world.set = prepared(**change)
+    with pytest.raises(HistoError) as error:
+        run.evaluate(config(), loaded, None, tmp_path)
+    assert error.value.reason == reason and error.value.remedy and not world.reads
+
+
+@pytest.mark.parametrize("scale", [1 / 100, -1, 2])
+def test_targets_that_are_not_percent_are_refused(world, loaded, tmp_path, scale):
+    target = prepared(target=True).table["target"] * scale
+    world.set = prepared(target=True)
+    world.set.table["target"] = target
+    with pytest.raises(HistoError, match=r"wanted percent"):
+        run.evaluate(config(), loaded, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("layer", "layer5"), ("init", ("imagenot",)), ("split_by", ("slide",)), ("dataset", ""),
+     ("protocol", "svm"), ("repeats", 0)],
+)  # fmt: skip
+def test_unknown_options_are_refused(world, loaded, tmp_path, field, value):
+    with pytest.raises(HistoError) as error:
+        run.evaluate(config(**{field: value}), loaded, None, tmp_path)
+    assert field in str(error.value) and not world.reads
+
+
+def test_weights_of_another_network_are_refused(world, loaded, tmp_path):
+    wider = types.SimpleNamespace(**vars(loaded) | {"card": CARD | {"width": 8}})
+    with pytest.raises(HistoError, match=r"run/7: another network.*bn1\.mean: float32\(4,\)"):
+        run.evaluate(config(), wider, None, tmp_path)
+    assert not world.reads
+
+
+def test_real_nuclei(world, real_data, tmp_path, monkeypatch):
+    """81 stained images, nuclear area in percent: texture must say more than the mean does."""
+    from PIL import Image
+
+    folder = real_data / "dsb2018_brightfield"
+    files = sorted((folder / "images").glob("*.png"))
+    assert files
+    images, area = [], []
+    for file in files:
+        images.append(np.asarray(Image.open(file).convert("RGB").resize((SIZE * 6, SIZE * 6))))
+        mask = np.asarray(Image.open(folder / "instance_mask_png" / file.name))
+        area.append(100 * (mask > 0).mean())
+    n = len(files)
+    world.set = prepared(n=n, target=True, groups=False)
+    world.set.table |= {"target": np.array(area, np.float32)}
+    world.set.images, world.size = np.stack(images), SIZE * 6
+    monkeypatch.setitem(linear.fit.__kwdefaults__, "epochs", linear.EPOCHS)
+    only = config(init=("texture", "mean_rgb"), repeats=3, image_size=SIZE * 6)
+    result = run.evaluate(only, None, None, tmp_path)
+    rows = report.summarise(result)
+    value = {(r["init"], r["protocol"]): r["value"] for r in rows}
+    constant = np.abs(np.array(area) - np.mean(area)).mean()
+    assert max(value["texture", "knn20"], value["texture", "regression"]) < constant
+
+
+def test_shuffled_labels_are_near_chance(world, loaded, tmp_path):
+    """Nothing of the test part may reach the heads: with labels drawn at random none can win."""
+    label = np.random.default_rng(1).permutation(np.arange(480) % 3)
+    world.set = prepared(n=480, groups=False, label=label)
+    result = run.evaluate(config(init=("texture", "colour_histogram")), loaded, None, tmp_path)
+    values = [r["value"] for r in result["scores"] if r["metric"] == "accuracy"]
+    assert 0.2 < min(values) and max(values) < 0.5

@@ -68,10 +68,10 @@ def test_calibration_on_one_batch_is_batch_normalisation(tiny, images):
     assert all((np.asarray(v) == 1).all() for v in (stats["bn1"]["var"], params["bn1"]["scale"]))
     known = floors.calibrated(tiny, params, stats, [images])
     x = images.astype(np.float32) / 127.5 - 1
-    train = jax.jit(lambda v: tiny.encoder.apply(v, x, train=True, mutable=["batch_stats"])[0])
+    train = jax.jit(lambda v, x: tiny.encoder.apply(v, x, train=True, mutable=["batch_stats"])[0])
     found = features.extract(tiny, "pooled", params, known, [images], batch_size=20)
     np.testing.assert_allclose(
-        found, train({"params": params, "batch_stats": stats})["pooled"], rtol=1e-3, atol=1e-4
+        found, train({"params": params, "batch_stats": stats}, x)["pooled"], rtol=1e-3, atol=1e-4
     )
 
 

@@ -14,7 +14,7 @@ from histo_jax.models import build_encoder
 
 SIZE, CLASSES = 16, ("stroma", "tumour", "debris")
 CARD = {
-    "encoder": "resnet_tiny", "width": 4, "image_size": SIZE, "mean": [0.5] * 3, "std": [0.5] * 3,
+    "encoder": "resnet_tiny", "width": 8, "image_size": SIZE, "mean": [0.5] * 3, "std": [0.5] * 3,
     "datasets": [{"name": "b/c", "n": 1, "content_hash": "abc"}],
 }  # fmt: skip
 
@@ -59,7 +59,7 @@ def world(monkeypatch):
 
 @pytest.fixture(scope="module")
 def loaded():
-    params, stats = floors.random_init(build_encoder("resnet_tiny", width=4), seed=9)
+    params, stats = floors.random_init(build_encoder("resnet_tiny", width=8), seed=9)
     return types.SimpleNamespace(params=params, batch_stats=stats, card=CARD, path="run/7")
 
 
@@ -196,9 +196,9 @@ def test_unknown_options_are_refused(world, loaded, tmp_path, field, value):
 
 
 def test_weights_of_another_network_are_refused(world, loaded, tmp_path):
-    wider = types.SimpleNamespace(**vars(loaded) | {"card": CARD | {"width": 8}})
-    with pytest.raises(HistoError, match=r"run/7: another network.*bn1\.mean: float32\(4,\)"):
-        run.evaluate(config(), wider, None, tmp_path)
+    other = types.SimpleNamespace(**vars(loaded) | {"card": CARD | {"width": 4}})
+    with pytest.raises(HistoError, match=r"run/7: another network.*bn1\.mean: float32\(8,\)"):
+        run.evaluate(config(), other, None, tmp_path)
     assert not world.reads
 
 

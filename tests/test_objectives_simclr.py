@@ -31,8 +31,16 @@ def views(n, dtype=np.float32):
 
 
 def fresh(task, dtype=np.float32):
-    init = jax.jit(task.init)
-    return init(jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3), dtype))
+    """Parameters and state, drawn by numpy: compiling `init` takes longer than the step."""
+    random = np.random.default_rng(0)
+    image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), dtype)
+    params, state = jax.eval_shape(task.init, jax.random.key(0), image)
+
+    def draw(leaf):
+        law = random.normal(size=leaf.shape) / np.sqrt(max(1, np.prod(leaf.shape[:-1])))
+        return (law if leaf.ndim > 1 else 1 + 0.1 * random.normal(size=leaf.shape)).astype(dtype)
+
+    return jax.tree.map(draw, params), jax.tree.map(lambda x: np.ones(x.shape, dtype), state)
 
 
 def step(task, axis):
@@ -77,7 +85,16 @@ def truth():
         return jax.device_get((params, state, result))
 
 
-@pytest.mark.parametrize("devices, mapper", [(2, "pmap"), (8, "pmap"), (8, "shard_map")])
+@pytest.fixture(scope="module")
+def one_device():
+    """The float32 step on one device, compiled once."""
+    return jax.jit(step(objective(None), None))
+
+
+@pytest.mark.parametrize(
+    "devices, mapper",
+    [(8, "pmap"), (8, "shard_map"), pytest.param(2, "shard_map", marks=pytest.mark.slow)],
+)
 def test_any_number_of_devices_gives_the_same_numbers(devices, mapper, truth):
     params, state, want = truth
     with jax.enable_x64(True):
@@ -88,12 +105,12 @@ def test_any_number_of_devices_gives_the_same_numbers(devices, mapper, truth):
     close(got, want, 1e-10)
 
 
-def test_float32_on_eight_devices(truth):
+def test_float32_on_eight_devices(truth, one_device):
     params, state, want = truth
     params, state = jax.tree.map(np.float32, (params, state))
     got = over_devices(objective(AXIS), "pmap", 8)(params, state, views(16))
     close(got[:3], want[:3], 1e-4)
-    one = jax.jit(step(objective(None), None))(params, state, views(16))
+    one = one_device(params, state, views(16))
     close(got[0], one[0], 1e-5)
     norm = np.sqrt(sum(np.sum(np.square(g)) for g in jax.tree.leaves(one[3])))
     for a, b in zip(jax.tree.leaves(got[3]), jax.tree.leaves(one[3]), strict=True):
@@ -133,13 +150,13 @@ def test_devices_exchange_embeddings_and_no_images():
     assert gathered and set(gathered) == {"f32[16,16]"}  # each view's [N, d]
 
 
-def test_state_has_the_shape_that_others_rely_on():
-    task = objective(None)
-    params, state = fresh(task)
+def test_state_has_the_shape_that_others_rely_on(one_device):
+    image = jnp.zeros((1, SIZE, SIZE, 3))
+    params, state = jax.jit(objective(None).init)(jax.random.key(0), image)
     assert set(params) == {"encoder", "projector"}
     assert set(state) == {"batch_stats"}
     assert set(state["batch_stats"]) == {"encoder", "projector"}
-    _, metrics, new, _ = jax.jit(step(task, None))(params, state, views(4))
+    _, metrics, new, _ = one_device(params, state, views(16))
     assert set(metrics) == {"top1", "alignment", "uniformity", "spread"}
     assert jax.tree.structure(new) == jax.tree.structure(state)
     assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
@@ -159,13 +176,12 @@ def test_other_heads_and_precisions_keep_the_state_float32(projector, dtype):
     assert state["batch_stats"].keys() == {"encoder", "projector"}
 
 
-def test_a_few_steps_pull_pairs_together():
-    task = objective(None)
-    params, state = fresh(task)
-    run, pair = jax.jit(step(task, None)), views(8)
+def test_a_few_steps_pull_pairs_together(one_device):
+    params, state = fresh(objective(None))
+    pair = views(16)
     losses = []
     for _ in range(12):
-        loss, _, state, grads = run(params, state, pair)
+        loss, _, state, grads = one_device(params, state, pair)
         params = jax.tree.map(lambda p, g: p - 0.05 * g, params, grads)
         losses.append(float(loss))
     assert losses[-1] < losses[0] - 0.1, losses

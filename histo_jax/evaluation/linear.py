@@ -61,6 +61,7 @@ def fit(
     classes: int | None,
     decay: float,
     seed: int,
+    zero: bool = True,
     rates: tuple[float, ...] = RATES,
     epochs: int = EPOCHS,
     batch_size: int = BATCH,
@@ -76,6 +77,8 @@ def fit(
       classes: number of classes; None for regression.
       decay: L2 weight.
       seed: of the layer's start and of the order of images.
+      zero: start from the constant answer (no weights; for regression the mean target); else at
+        random as torch does, and where features outnumber images that noise stays in the answer.
       rates, epochs, batch_size: the sweep.
     """
     kind = np.float32 if classes is None else np.int32
@@ -85,7 +88,7 @@ def fit(
             _padded(x, np.asarray(y, kind), batch_size),
             _padded(validation_x, np.asarray(validation_y, kind), batch_size),
             jax.random.key(seed),
-            classes=classes, decay=decay, epochs=epochs, batch_size=batch_size,
+            classes=classes, decay=decay, zero=zero, epochs=epochs, batch_size=batch_size,
         )
     )  # fmt: skip
     chosen = int(np.argmax(best))  # the first of equals
@@ -120,10 +123,10 @@ def _padded(x: np.ndarray, y: np.ndarray, multiple: int) -> Rows:
     return np.pad(np.asarray(x, np.float32), ((0, more), (0, 0))), np.pad(y, (0, more)), weight
 
 
-@functools.partial(jax.jit, static_argnames=("classes", "decay", "epochs", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("classes", "decay", "zero", "epochs", "batch_size"))
 def _sweep(
     rates: jax.Array, training: Rows, validation: Rows, key: jax.Array,
-    *, classes: int | None, decay: float, epochs: int, batch_size: int,
+    *, classes: int | None, decay: float, zero: bool, epochs: int, batch_size: int,
 ) -> tuple[dict, jax.Array, jax.Array]:  # fmt: skip
     """Best parameters [rates, ...], validation scores [rates] and epochs [rates]."""
     x, y, weight = training
@@ -156,6 +159,10 @@ def _sweep(
             return (params, moments, kept, best, at), None
 
         first = _start(jax.random.fold_in(key, 0), x.shape[1], classes or 1)
+        if zero:
+            first = jax.tree.map(jnp.zeros_like, first)
+        if zero and classes is None:
+            first["bias"] += jnp.sum(weight * y) / jnp.sum(weight) / 100
         start = (first, transform.init(first), first, jnp.float32(-jnp.inf), jnp.int32(0))
         (_, _, kept, best, at), _ = jax.lax.scan(epoch, start, jnp.arange(1, epochs + 1))
         return kept, best, at

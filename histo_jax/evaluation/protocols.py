@@ -29,8 +29,9 @@ class Outcome:
 def run(init: str, x: np.ndarray, plan: Plan, found: Labelled, decay: float) -> Iterator[Outcome]:
     """Runs every protocol on features float32 [n, width] of all labelled rows.
 
-    Everything is standardised by the training part; `*_raw` is the paper's reading. The test part
-    is predicted once, after all choices.
+    Everything is standardised by the training part and the layer starts from the constant answer;
+    `*_raw` is the paper's reading: raw features, torch's random start. The test part is predicted
+    once, after all choices.
     """
     train, validation, test = (plan.rows(part) for part in ("train", "validation", "test"))
     name = "linear" if found.classes else "regression"
@@ -41,7 +42,7 @@ def run(init: str, x: np.ndarray, plan: Plan, found: Labelled, decay: float) -> 
         if protocol == name or init in RAW:
             head = linear.fit(
                 a, found.truth[train], b, found.truth[validation],
-                classes=classes, decay=decay, seed=plan.seed,
+                classes=classes, decay=decay, seed=plan.seed, zero=protocol == name,
             )  # fmt: skip
             out = linear.outputs(head, c)
             yield Outcome(protocol, _softmax(out) if classes else 100 * out, head)

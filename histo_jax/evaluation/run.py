@@ -31,8 +31,8 @@ def evaluate(
 
     Classes are scored where the set has any, else targets. Every initialisation gets the same
     head, learning-rate sweep and standardisation (`linear` or `regression`, `knn20`, `knn200`);
-    the network as pretrained and as initialised also without standardisation, as the paper has it
-    (`linear_raw`, `regression_raw`). All choices are made on validation; test is read once.
+    the network as pretrained and as initialised also without, as the paper has it (`linear_raw`,
+    `regression_raw`). All choices are made on validation; test is read once.
     An official split replaces the drawn ones; without ids there is no grouped split.
 
     Args:

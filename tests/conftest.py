@@ -32,3 +32,11 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("HISTO_REAL_DATA is not set: no real tissue on this machine")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def quick_compile():
+    """XLA without its optimisations: compiles three times as fast, runs slower, means the same."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

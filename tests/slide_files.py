@@ -1,6 +1,11 @@
-"""Writes tiny tiled slides, whole and damaged ones, for the tests of the slide room."""
+"""Writes tiny tiled slides, whole and damaged ones, for the tests of the slide room.
 
+Run as a program it is a worker that does to itself what the slide's name says.
+"""
+
+import os
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +56,9 @@ def write_slide(
             )
             if level == 0:  # an SVS has its thumbnail second
                 small = np.ascontiguousarray(image[::8, ::8])
-                out.write(small, description=fields[0], metadata=None, photometric=options["photometric"])
+                out.write(
+                    small, description=fields[0], metadata=None, photometric=options["photometric"]
+                )
     return path
 
 
@@ -89,3 +96,34 @@ def set_tag(path: Path, tag: int, value: int) -> Path:
         file.seek(offset + 2)
         file.write(struct.pack(order + "HII", 4, 1, value))
     return path
+
+
+def misbehave(path: str, rule, mpp):
+    """Cuts a slide, or not: `die…` aborts, `once…` aborts the first time, `sleep…` never ends,
+    `greedy…` wants 64 GiB, `unguarded…` reads without looking at tile sizes first."""
+    from histo_jax.slides import source, tiles
+
+    name = Path(path).name
+    print("library noise on stdout")
+    if name.startswith("once"):
+        marker = Path(f"{path}.tried")
+        if not marker.exists():
+            marker.touch()
+            os.abort()
+    if name.startswith("die"):
+        os.abort()
+    if name.startswith("sleep"):
+        time.sleep(1000)
+    if name.startswith("greedy"):
+        np.ones(2**33)
+    if name.startswith("unguarded"):
+        source.TILE = (1, 2**40)
+    if name.startswith("broken"):
+        raise ZeroDivisionError("a mistake of ours")
+    return tiles.cut(path, rule, mpp)
+
+
+if __name__ == "__main__":
+    from histo_jax.slides import worker
+
+    worker.main(misbehave)

@@ -24,10 +24,7 @@ ROOMS = {
     "models": ((), ("jax", "flax")),
     "losses": ((), ("jax", "optax")),
     "objectives": (("augment", "models", "losses"), ("jax",)),
-    "training": (
-        ("objectives", "models", "data", "config"),
-        ("jax", "optax", "orbax", "numpy", "tqdm"),
-    ),
+    "training": (("objectives", "data", "config"), ("jax", "optax", "orbax", "numpy", "tqdm")),
     "evaluation": (
         ("models", "data", "slides", "augment", "losses", "training", "config"),
         ("jax", "optax", "sklearn", "skimage", "numpy", "tqdm"),
@@ -61,6 +58,8 @@ def test_room_keeps_its_door(path):
     for name in imports(path):
         top = name.split(".")[0]
         if top in sys.stdlib_module_names:
+            continue
+        if name == "histo_jax":
             continue
         if top == "histo_jax":
             allowed = {room, "errors", "files", "__version__", *ours}

@@ -17,6 +17,8 @@ from histo_jax.models import build_encoder, build_projector
 from histo_jax.objectives import build_objective
 from histo_jax.training import checkpoint, loop, parallel
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 SIZE, BATCH, IMAGES, STEPS = 16, 16, 64, 6
 
 

@@ -12,7 +12,9 @@ from histo_jax.objectives import build_objective
 from histo_jax.training import optimizer, parallel, state
 from histo_jax.training.step import make_step
 
-SIZE, BATCH = 16, 16
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+SIZE, BATCH = 24, 16
 
 
 def setup(dtype: str):

@@ -4,17 +4,17 @@ import collections
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-import histo_jax
 from histo_jax.errors import HistoError
 from histo_jax.files import lock
 from histo_jax.slides.reasons import refusal
@@ -75,51 +75,68 @@ def cut_slides(
     with lock(parts_dir / ".lock"):
         for leftover in parts_dir.glob(".*.zip.tmp.*"):  # of a build that was killed
             leftover.unlink(missing_ok=True)
-        with contextlib.closing(_Supervisor(jobs, rule, parts_dir, timeout_s, memory_bytes)) as all:
-            yield from all.outcomes(max(1, workers))
+        supervisor = _Supervisor(jobs, rule, parts_dir, timeout_s, memory_bytes)
+        with contextlib.closing(supervisor):
+            yield from supervisor.outcomes(max(1, workers))
 
 
 @dataclasses.dataclass(eq=False)
 class _Worker:
     process: subprocess.Popen
-    noise: object  # its stderr, a temporary file
-    deadline: float
+    noise: BinaryIO  # its stderr
+    deadline: float  # of its start, later of its job
+    ready: bool = False
     job: Job | None = None
+    attempt: int = 0
     began: float = 0.0
-    rest: bytes = b""
+    rest: bytes = b""  # of a line that has not come whole
 
 
 class _Supervisor:
-    def __init__(self, jobs, rule, parts_dir, timeout_s, memory_bytes):
-        self.waiting = collections.deque((job, 1) for job in jobs)
-        self.attempts: dict[int, int] = {}
-        self.rule = dataclasses.asdict(rule)
-        self.parts_dir, self.timeout_s, self.memory_bytes = parts_dir, timeout_s, memory_bytes
+    """Starts, feeds, watches and ends workers; one thread, no locks."""
+
+    def __init__(
+        self,
+        jobs: Iterable[Job],
+        rule: TileRule,
+        parts_dir: Path,
+        timeout_s: float,
+        memory_bytes: int,
+    ):
+        self.waiting = collections.deque((job, 1) for job in jobs)  # (job, attempt)
+        self.order = {"rule": dataclasses.asdict(rule), "parts_dir": str(parts_dir)}
+        self.timeout_s, self.memory_bytes = timeout_s, memory_bytes
+        self.workers: list[_Worker] = []
         self.selector = selectors.DefaultSelector()
 
     def close(self) -> None:
-        for worker in self.workers():
+        for worker in list(self.workers):
             self.end(worker)
         self.selector.close()
 
-    def workers(self) -> list[_Worker]:
-        return [key.data for key in self.selector.get_map().values()]
-
     def outcomes(self, most: int) -> Iterator[Outcome]:
-        while self.waiting or any(worker.job for worker in self.workers()):
-            alive = self.workers()
-            idle = sum(worker.job is None for worker in alive)
-            for _ in range(min(most - len(alive), len(self.waiting) - idle)):
+        while True:
+            for worker in self.workers:
+                if worker.ready and worker.job is None and self.waiting:
+                    self.assign(worker)
+            busy = sum(worker.job is not None for worker in self.workers)
+            if not self.waiting and not busy:
+                return
+            free = len(self.workers) - busy  # ready in a moment
+            for _ in range(min(most - len(self.workers), len(self.waiting) - free)):
                 self.start()
-            pause = min(worker.deadline for worker in self.workers()) - time.monotonic()
-            for key, _ in self.selector.select(max(0.0, pause)):
-                yield from self.hear(key.data)
-            for worker in self.workers():
-                if time.monotonic() > worker.deadline:
-                    yield self.late(worker)
+            pause = min(worker.deadline for worker in self.workers) - time.monotonic()
+            heard = self.selector.select(min(max(pause, 0.0), 60.0))
+            found = [outcome for key, _ in heard for outcome in self.hear(key.data)]
+            now = time.monotonic()
+            found += [self.late(worker) for worker in list(self.workers) if worker.deadline < now]
+            for worker in self.workers:  # before the consumer takes its time
+                if worker.ready and worker.job is None and self.waiting:
+                    self.assign(worker)
+            yield from found
 
     def start(self) -> None:
-        package = str(Path(histo_jax.__file__).resolve().parents[1])
+        package = str(Path(__file__).resolve().parents[2])
         search = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -130,45 +147,84 @@ class _Supervisor:
             stdout=subprocess.PIPE,
             stderr=noise,
             env=environment,
-            start_new_session=True,  # Ctrl-C is ours to handle
+            start_new_session=True,  # Ctrl-C is for the supervisor to handle
         )
         worker = _Worker(process, noise, time.monotonic() + START_S)
+        self.workers.append(worker)
         self.selector.register(process.stdout, selectors.EVENT_READ, worker)
         self.send(worker, {"memory_bytes": self.memory_bytes})
 
     def send(self, worker: _Worker, message: dict) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it died: `hear` will find out
+        with contextlib.suppress(BrokenPipeError):  # it died: `hear` finds out
             worker.process.stdin.write(json.dumps(message).encode() + b"\n")
             worker.process.stdin.flush()
 
-    def hear(self, worker: _Worker) -> Iterator[Outcome]:
-        chunk = os.read(worker.process.stdout.fileno(), 65536)
-        if not chunk:
-            yield from self.died(worker)
-            return
-        *lines, worker.rest = (worker.rest + chunk).split(b"\n")
-        for line in lines:
-            reply = json.loads(line)
-            if worker.job is not None:
-                yield self.outcome(worker.job, reply)
-            self.assign(worker)
-
     def assign(self, worker: _Worker) -> None:
-        """Hands out the next slide; a worker without one waits for slides that come back."""
-        worker.job, worker.deadline = None, float("inf")
-        if not self.waiting:
-            return
         worker.job, worker.attempt = self.waiting.popleft()
         worker.noise.truncate(0)
         worker.began = time.monotonic()
         worker.deadline = worker.began + self.timeout_s
-        job = {**dataclasses.asdict(worker.job), "rule": self.rule}
-        self.send(worker, job | {"parts_dir": str(self.parts_dir)})
+        self.send(worker, dataclasses.asdict(worker.job) | self.order)
 
-    def outcome(self, job: Job, reply: dict) -> Outcome:
-        if "part" in reply:
-            return Outcome(job.path, Path(reply["part"]), None, reply["seconds"])
-        error = HistoError(*reply["error"])
-        if error.reason == "write-failed":
-            raise error
-        return Outcome(job.path, None, error, reply["seconds"])
+    def hear(self, worker: _Worker) -> list[Outcome]:
+        """Takes what a worker says, which may be its death."""
+        chunk = os.read(worker.process.stdout.fileno(), 65536)
+        if not chunk:
+            return self.died(worker)
+        *lines, worker.rest = (worker.rest + chunk).split(b"\n")
+        outcomes = []
+        for line in lines:
+            reply, job = json.loads(line), worker.job
+            worker.ready, worker.job, worker.deadline = True, None, math.inf
+            if job is not None:
+                outcomes.append(_outcome(job, reply))
+        return outcomes
+
+    def died(self, worker: _Worker) -> list[Outcome]:
+        worker.process.wait()
+        code = worker.process.returncode
+        how = f"worker killed by signal {-code}" if code < 0 else f"worker ended with status {code}"
+        worker.noise.seek(0)
+        noise = worker.noise.read()[-2000:].decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(noise) if line.strip()), "")
+        what = f"{how}: {last[:200]}" if last else how
+        self.end(worker)
+        if not worker.ready:
+            raise refusal(COMMAND[-1], "worker-start", what)
+        if worker.job is None:  # idle: nothing is lost
+            return []
+        if worker.attempt < ATTEMPTS:
+            self.waiting.append((worker.job, worker.attempt + 1))
+            return []
+        return [_refused(worker, "worker-died", what)]
+
+    def late(self, worker: _Worker) -> Outcome:
+        self.end(worker)
+        if worker.job is None:
+            raise refusal(COMMAND[-1], "worker-start", f"says nothing for {START_S:g} s")
+        return _refused(worker, "timeout", f"not done after {self.timeout_s:g} s")
+
+    def end(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        self.selector.unregister(worker.process.stdout)
+        worker.process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # stuck in a dead network mount
+            worker.process.wait(5)
+        worker.process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            worker.process.stdin.close()
+        worker.noise.close()
+
+
+def _outcome(job: Job, reply: dict) -> Outcome:
+    if "part" in reply:
+        return Outcome(job.path, Path(reply["part"]), None, reply["seconds"])
+    error = HistoError(*reply["error"])
+    if error.reason == "write-failed":
+        raise error  # the disk is at fault, not the slide
+    return Outcome(job.path, None, error, reply["seconds"])
+
+
+def _refused(worker: _Worker, reason: str, what: str) -> Outcome:
+    error = refusal(worker.job.path, reason, what)
+    return Outcome(worker.job.path, None, error, time.monotonic() - worker.began)

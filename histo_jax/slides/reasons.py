@@ -18,7 +18,7 @@ REASONS = {
     "not-a-slide": "give a format OpenSlide reads; single images go to histo_patches",
     "truncated": "fetch the slide again",
     "damaged": "fetch the slide again",
-    "untiled": "convert it to a tiled pyramid, e.g. `vips tiffsave in.tif out.tif --tile --pyramid`",
+    "untiled": "convert it, e.g. `vips tiffsave in.tif out.tif --tile --pyramid`",
     "unsupported-codec": "convert it, e.g. `vips tiffsave in.tif out.tif --tile --pyramid -c jpeg`",
     "colour-cmyk": "convert it to 8-bit RGB",
     "colour-16-bit": "convert it to 8-bit RGB",

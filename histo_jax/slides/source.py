@@ -6,6 +6,7 @@ damaged tile size makes it abort the process, so sizes are judged before the fir
 """
 
 import errno
+import itertools
 import math
 import os
 import re
@@ -21,7 +22,7 @@ from histo_jax.slides import tiff
 from histo_jax.slides.identity import slide_digest, slide_id
 from histo_jax.slides.reasons import refusal
 
-__all__ = ["Slide", "slide_digest", "slide_id", "triage"]
+__all__ = ["Slide", "check_file", "slide_digest", "slide_id", "triage"]
 
 MPP = (0.05, 10.0)  # µm per pixel at level 0, 5x finer than 40x to 10x coarser than 1x
 TILE = (16, 8192)  # pixels, sides of a stored tile
@@ -37,7 +38,7 @@ def triage(path: str | os.PathLike) -> list[tiff.Page]:
     Raises:
       HistoError: no readable file, or its bytes are no slide or not all there.
     """
-    _check_file(path)
+    check_file(path)
     try:
         with open(path, "rb") as file:
             head = file.read(4096)
@@ -52,13 +53,13 @@ def triage(path: str | os.PathLike) -> list[tiff.Page]:
             return []
         pages = tiff.read_pages(path)
     except OSError as error:
-        reason = "no-permission" if error.errno == errno.EACCES else "read-failed"
-        raise refusal(path, reason, f"cannot be read: {error.strerror}") from error
+        raise refusal(path, "read-failed", f"cannot be read: {error.strerror}") from error
     tiff.check_colour(path, pages)
     return pages
 
 
-def _check_file(path: str | os.PathLike) -> None:
+def check_file(path: str | os.PathLike) -> None:
+    """Refuses what is no readable file, without opening it: cheap enough for a whole plan."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -71,6 +72,8 @@ def _check_file(path: str | os.PathLike) -> None:
         raise refusal(path, "directory", "is a directory, not a slide")
     if not stat.S_ISREG(mode):
         raise refusal(path, "not-a-file", "is a pipe or device, not a file")
+    if not os.access(path, os.R_OK):
+        raise refusal(path, "no-permission", "no permission to read it")
 
 
 class Slide:
@@ -218,7 +221,9 @@ class Slide:
         self.mpp = self._micrometres(given, default)
         power = self._number("openslide.objective-power")
         if power and self.mpp and not 1 / _POWER < power * self.mpp / 10 < _POWER:
-            self.warnings.append(f"objective power {power:g} and mpp {self.mpp:g} disagree: mpp used")
+            self.warnings.append(
+                f"objective power {power:g} and mpp {self.mpp:g} disagree: mpp used"
+            )
 
     def _check_levels(self) -> None:
         smallest = 1 if self.vendor == "hamamatsu" else TILE[0]  # NDPI: strips of few rows
@@ -232,7 +237,7 @@ class Slide:
                     what = f"level {level} claims tiles with a {side} of {tile:.0f} pixels"
                     raise refusal(self.path, "implausible-tile", what)
         steps = self.downsamples
-        if steps[0] < 1 or any(b < a for a, b in zip(steps, steps[1:], strict=False)):
+        if steps[0] < 1 or any(b < a for a, b in itertools.pairwise(steps)):
             raise refusal(self.path, "implausible-levels", f"levels shrink by {steps}")
 
     def _bounds(self) -> tuple[int, int, int, int]:

@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import struct
+from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 
@@ -13,8 +15,9 @@ _TYPES = {1: (1, "B"), 3: (2, "H"), 4: (4, "I"), 13: (4, "I"), 16: (8, "Q"), 18:
 _SIZES = {2: 1, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 17: 8}
 _SIZES |= {code: size for code, (size, _) in _TYPES.items()}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_STRIPS, _STRIP_BYTES, _TILE_WIDTH, _TILES, _TILE_BYTES = 273, 279, 322, 324, 325
-_NEEDED = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _TILE_WIDTH}
+_STRIPS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT = 273, 279, 322, 323
+_TILES, _TILE_BYTES = 324, 325
+_NEEDED = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT}
 _NEEDED |= {_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES}
 _PRIVATE = 32768  # tags from here on are the vendors', whose lengths are not ours to judge
 _MOST_PAGES = 10_000
@@ -102,7 +105,7 @@ def check_colour(path: str | os.PathLike, pages: list[Page]) -> None:
 @dataclasses.dataclass(frozen=True)
 class _Reader:
     path: str | os.PathLike
-    file: object
+    file: BinaryIO
     size: int
     order: str
     big: bool
@@ -144,6 +147,7 @@ class _Reader:
             photometric=first(_PHOTOMETRIC, _RGB),
             tiled=_TILE_WIDTH in tags,
         )
+        self.check_grid(page, first(_TILE_WIDTH, 0), first(_TILE_HEIGHT, 0), tags.get(_TILES, ()))
         return page, self.unpack("Q" if self.big else "I", start + count * length)
 
     def value(self, kind: int, offset: int) -> np.ndarray:
@@ -158,6 +162,17 @@ class _Reader:
                 self.bytes_at(offset, nbytes)
             return np.zeros(0, np.uint64)
         return np.frombuffer(self.bytes_at(offset, nbytes), self.order + _TYPES[kind][1])
+
+    def check_grid(self, page: Page, width: int, height: int, tiles: Sequence[int]) -> None:
+        """There are as many tiles as the size asks for: sizes without limit are tried for hours."""
+        if not page.tiled or width < 1 or height < 1:
+            return
+        needed = -(-page.width // width) * -(-page.height // height)
+        if len(tiles) < needed:
+            what = (
+                f"claims {page.width}x{page.height} pixels but has {len(tiles)} of {needed} tiles"
+            )
+            raise refusal(self.path, "implausible-dimensions", what)
 
     def check_extent(self, tags: dict, where: int, how_long: int) -> None:
         """All tiles or strips that are there at all lie within the file."""

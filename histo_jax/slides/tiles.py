@@ -19,7 +19,7 @@ from histo_jax.slides.source import Slide
 __all__ = ["SlideTiles", "Tile", "TileRule", "cut", "options_digest", "slide_threshold"]
 
 MOST_WHOLE = 2**24  # pixels of a level that is read whole for its threshold
-_BLOCK = 1024  # pixels
+_BLOCK, _SMALLEST = 1024, 64  # pixels: read at once; given up when damaged
 _WINDOWS, _WINDOW = 32, 128  # the sample of a larger level: 32x32 windows of 128x128 pixels
 
 
@@ -62,12 +62,14 @@ def slide_threshold(slide: Slide) -> int | None:
     """Otsu's threshold of the slide's saturation (0..255), None where it has no tissue.
 
     From the whole coarsest level, or, where that has more than 16 million pixels, from
-    32x32 windows of 128x128 pixels spread evenly over it. Blocks that cannot be read are left out.
+    32x32 windows of 128x128 pixels spread evenly over it. What cannot be read is left out.
+
+    Raises:
+      HistoError: `too-many-unreadable` where nothing can be read.
     """
     level = len(slide.level_dimensions) - 1
     factor = slide.downsamples[level]
-    x, y, width, height = slide.bounds
-    columns, rows = max(1, int(width / factor)), max(1, int(height / factor))
+    columns, rows = (max(1, int(extent / factor)) for extent in slide.bounds[2:])
     if columns * rows <= MOST_WHOLE:
         blocks = [
             (left, top, min(_BLOCK, columns - left), min(_BLOCK, rows - top))
@@ -81,17 +83,33 @@ def slide_threshold(slide: Slide) -> int | None:
             for top in np.linspace(0, rows - high, _WINDOWS).astype(int)
             for left in np.linspace(0, columns - wide, _WINDOWS).astype(int)
         ]
-    counts = np.zeros(256, np.int64)
-    for left, top, wide, high in blocks:
-        place = x + int(left * factor), y + int(top * factor)
-        try:
-            rgb, _ = slide.read(*place, level, (wide, high))
-        except HistoError as error:
-            if error.reason != "unreadable-tile":
-                raise
-        else:
-            counts += tissue.saturation_counts(rgb)
+    counts = sum(_saturation_counts(slide, level, block) for block in blocks)
+    if not counts.any():
+        raise refusal(slide.path, "too-many-unreadable", f"level {level} cannot be read")
     return tissue.otsu_threshold(counts)
+
+
+def _saturation_counts(slide: Slide, level: int, block: tuple[int, int, int, int]) -> np.ndarray:
+    """Histogram int64[256] of a block (left, top, width, height, in pixels of the level within
+    the bounds); of one that cannot be read as a whole, those of its halves that can."""
+    left, top, width, height = block
+    factor = slide.downsamples[level]
+    x, y = slide.bounds[0] + int(left * factor), slide.bounds[1] + int(top * factor)
+    try:
+        rgb, _ = slide.read(x, y, level, (width, height))
+    except HistoError as error:
+        if error.reason != "unreadable-tile":
+            raise
+        if max(width, height) <= _SMALLEST:
+            return np.zeros(256, np.int64)
+        if width >= height:
+            half = width // 2
+            halves = (left, top, half, height), (left + half, top, width - half, height)
+        else:
+            half = height // 2
+            halves = (left, top, width, half), (left, top + half, width, height - half)
+        return sum(_saturation_counts(slide, level, block) for block in halves)
+    return tissue.saturation_counts(rgb)
 
 
 def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> SlideTiles:
@@ -134,9 +152,7 @@ def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> Sl
     )
 
 
-def _keep(
-    slide: Slide, rule: TileRule, grid: Grid, name: str
-) -> tuple[list[Tile], dict[str, int]]:
+def _keep(slide: Slide, rule: TileRule, grid: Grid, name: str) -> tuple[list[Tile], dict[str, int]]:
     cells = grid.columns * grid.rows
     counts = dict.fromkeys(("kept", "background", "transparent", "unreadable", "not-needed"), 0)
     threshold = None

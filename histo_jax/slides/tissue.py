@@ -102,8 +102,8 @@ def otsu_threshold(counts: np.ndarray) -> int | None:
 
 
 def saturation_counts(rgb: np.ndarray) -> np.ndarray:
-    """Histogram int64[256] of the saturation of all pixels that are no ink."""
-    return np.bincount(saturation(rgb)[~ink(rgb)], minlength=256)
+    """Histogram int64[256] of the saturation of all pixels; ink counts as glass."""
+    return np.bincount(np.where(ink(rgb), 0, saturation(rgb)).ravel(), minlength=256)
 
 
 def otsu(rgb: np.ndarray, threshold: int | None = None) -> Mask:

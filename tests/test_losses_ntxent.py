@@ -182,7 +182,6 @@ def test_metrics_tell_collapse_from_the_sphere():
     [
         (0.05, 2e-5, 7),
         (0.1, 1e-6, 7),
-        (1.0, 1e-6, 7),
         (0.1, 1e-6, 1),
         (0.5, 1e-6, 50),
         (0.1, 1e-6, 99),

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from histo_jax.errors import HistoError
 from histo_jax.models import ENCODERS, build_encoder
 from histo_jax.models.batch_norm import batch_norm
+from histo_jax.models.resnet import Block
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "resnet.json").read_text())
 COUNTS = {  # parameters without fc, BN scale + bias, parameter tensors, running tensors
@@ -126,7 +127,15 @@ def test_names_are_torchvisions(name):
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "resnet50",
+        pytest.param("resnet34", marks=pytest.mark.slow),
+        pytest.param("resnet101", marks=pytest.mark.slow),
+    ],
+)
 def test_features_are_torchvisions(name, train):
     with jax.enable_x64(True):
         net = build_encoder(name, dtype="float64", param_dtype="float64")
@@ -166,21 +175,16 @@ def test_float32_features_agree_with_float64():
 
 
 def test_init_is_torchvisions_law():
-    net = build_encoder("resnet_tiny", width=32)
-    params = jax.jit(lambda k: net.init(k, jnp.zeros((1, 32, 32, 3)), train=False))(
-        jax.random.key(0)
-    )["params"]
-    for kernel, fan_out in [
-        (params["conv1"]["kernel"], 49 * 32),
-        (params["layer4_0"]["conv2"]["kernel"], 9 * 256),
-        (params["layer4_0"]["downsample_0"]["kernel"], 256),
-    ]:
-        # √(2 / fan out), four standard errors; a truncated normal would fail the second line
-        std, n = np.sqrt(2 / fan_out), kernel.size
-        assert abs(np.std(kernel) / std - 1) < 4 / np.sqrt(2 * n)
+    block = Block(64, 2, False, jnp.float32, jnp.float32, None)
+    init = jax.jit(lambda key: block.init(key, jnp.zeros((1, 4, 4, 32)), train=False))
+    params = init(jax.random.key(0))["params"]
+    for name, fan_out in [("conv1", 9 * 64), ("conv2", 9 * 64), ("downsample_0", 64)]:
+        # √(2 / fan out) within four standard errors; a truncated normal has no such maximum
+        kernel, std = params[name]["kernel"], np.sqrt(2 / fan_out)
+        assert abs(np.std(kernel) / std - 1) < 4 / np.sqrt(2 * kernel.size)
         assert np.max(np.abs(kernel)) > 2.5 * std
-    assert np.all(params["layer1_0"]["bn2"]["scale"] == 1)  # no zero-init of the last norm
-    assert np.all(params["layer1_0"]["bn2"]["bias"] == 0)
+    assert np.all(params["bn2"]["scale"] == 1)  # no zero-init of the last norm
+    assert np.all(params["bn2"]["bias"] == 0)
 
 
 class OneNorm(nn.Module):
@@ -203,12 +207,12 @@ def test_running_variance_is_the_biased_one():
 
 
 def test_variance_survives_a_large_mean():
-    x = 1000 + jnp.array([[0.0], [0.01], [0.02], [0.03]])
+    x = 10_000 + jnp.array([[0.0], [0.5], [1.0], [1.5]])
     net = OneNorm()
     variables = net.init(jax.random.key(0), x, train=False)
-    _, new = net.apply(variables, x, train=True, mutable=["batch_stats"])
-    batch_var = (new["batch_stats"]["bn"]["var"] - 0.9) / 0.1
-    assert np.all(np.array(batch_var) >= -1e-6) and np.all(np.array(batch_var) < 1e-3)
+    y, new = net.apply(variables, x, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(new["batch_stats"]["bn"]["var"], 0.9 + 0.1 * 0.3125, rtol=1e-6)
+    np.testing.assert_allclose(np.std(y), 1, rtol=1e-4)
 
 
 @pytest.mark.parametrize("devices", [2, 8])
@@ -246,7 +250,13 @@ def test_statistics_are_global(devices, mapper):
 def test_bfloat16_keeps_parameters_statistics_and_pooled_output_wide():
     net = build_encoder("resnet_tiny", width=8, dtype="bfloat16")
     x = jax.random.uniform(jax.random.key(1), (4, 32, 32, 3), minval=-1, maxval=1)
-    variables = jax.jit(lambda k, x: net.init(k, x, train=False))(jax.random.key(0), x)
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda v: (
+            0.1 * random.normal(size=v.shape) if v.ndim > 1 else 1 + random.uniform(size=v.shape)
+        ).astype(v.dtype),
+        shapes("resnet_tiny", width=8, dtype="bfloat16"),
+    )
 
     def loss(params):
         out, new = net.apply(variables | {"params": params}, x, train=True, mutable=["batch_stats"])

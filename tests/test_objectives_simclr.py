@@ -151,8 +151,7 @@ def test_devices_exchange_embeddings_and_no_images():
 
 
 def test_state_has_the_shape_that_others_rely_on(one_device):
-    image = jnp.zeros((1, SIZE, SIZE, 3))
-    params, state = jax.jit(objective(None).init)(jax.random.key(0), image)
+    params, state = fresh(objective(None))
     assert set(params) == {"encoder", "projector"}
     assert set(state) == {"batch_stats"}
     assert set(state["batch_stats"]) == {"encoder", "projector"}

@@ -15,7 +15,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	PATH=$(CURDIR)/$(BIN):$$PATH tfds build tfds_builders/histo_demo --data_dir $(DEMO)
+	PATH=$(CURDIR)/$(BIN):$$PATH tfds build tfds_builders/histo_demo --config default --data_dir $(DEMO)
 	$(BIN)/python train.py --config configs/demo.py --config.data.dir=$(DEMO)
 	$(BIN)/python eval.py --config configs/probe.py --checkpoint runs/demo \
 	  --config.data.dir=$(DEMO) --config.dataset=histo_demo/default

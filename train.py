@@ -69,7 +69,7 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
         size=config.data.image_size,
         crop_min=augment.crop_min,
         jitter=augment.jitter,
-        branches=jax.default_backend() == "cpu",
+        branches=loop.placement(config) == "host" or jax.default_backend() == "cpu",
     )
     stem = Path(flags.config.partition(":")[0]).stem
     workdir = flags.workdir or Path("runs") / stem

@@ -32,8 +32,8 @@ class Augment:
     """How two views are made of an image (paper, section 4.1 and appendix C)."""
 
     recipe: str = "ciga2021"  # ciga2021 | simclr
-    crop_min: float = 0.01  # smallest crop, share of the image's area
-    jitter: str = "medium"  # none | light | medium | heavy
+    crop_min: float | None = None  # smallest crop, share of the image's area; None = the recipe's
+    jitter: str | None = None  # none | light | medium | heavy; None = the recipe's
     placement: str = "auto"  # host = inside tf.data | device = inside the step | auto
 
 

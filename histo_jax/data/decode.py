@@ -1,10 +1,14 @@
 """From bytes in a shard to pixels: the part that needs TensorFlow."""
 
+import contextlib
 import functools
 import hashlib
 import itertools
 import math
 import os
+import re
+import sys
+import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 CHUNK = 16  # images decoded by one call; big enough to hide the cost of a call
 OPEN_SHARDS = 64  # file handles a reader holds at most
 _HEADER = 12  # bytes before a record's payload: length and its checksum
+_NOISE = re.compile(rb"[IWE]0000 |WARNING: All log messages before absl")
 _FRAME = 16  # bytes of a record beside its payload
 _TEXT, _NUMBERS = ("slide", "patient"), ("x", "y", "level", "mpp", "label", "target")
 
@@ -33,13 +38,34 @@ def load_tensorflow() -> Any:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        import tensorflow as tf
+        with _without_noise():
+            import tensorflow as tf
+
+            tf.config.set_visible_devices([], "GPU")  # before any operation: it takes JAX's memory
+            tf.constant(0)  # looks for devices now, while nobody has to read of it
     except ImportError as error:
         remedy = "install it, or copy a raw cache here and set data.cache=raw"
         what = f"can't be imported, and decoding needs it: {error}"
         raise HistoError("tensorflow", "no-tensorflow", what, remedy) from error
-    tf.config.set_visible_devices([], "GPU")  # before any operation: else it takes JAX's memory
     return tf
+
+
+@contextlib.contextmanager
+def _without_noise() -> Iterator[None]:
+    """Keeps back what TensorFlow's C++ logs at import, whatever TF_CPP_MIN_LOG_LEVEL says."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            caught.seek(0)
+            for line in caught:
+                if not _NOISE.match(line):
+                    os.write(2, line)
 
 
 class Reader:

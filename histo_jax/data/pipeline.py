@@ -189,4 +189,4 @@ def as_tensorflow(views: Callable) -> Callable:
     """The same program as a TensorFlow function for the CPU, whatever JAX's own backend is."""
     from jax.experimental import jax2tf
 
-    return jax2tf.convert(views, native_serialization_platforms=("cpu",))
+    return jax2tf.convert(views, with_gradient=False, native_serialization_platforms=("cpu",))

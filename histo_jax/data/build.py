@@ -1,0 +1,265 @@
+"""What the builders of tfds_builders/ share: from a user's folder to a prepared set.
+
+TFDS writes the records; it returns old data without a word when anything changed, forgets all work
+when it is killed, and takes a part of a set for the whole. This is what stands around it.
+"""
+
+import dataclasses
+import importlib.metadata
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+import histo_jax
+from histo_jax import files
+from histo_jax.data import plan as plans
+from histo_jax.data import prepared, record
+from histo_jax.data.config import OPERATIONAL, FolderConfig
+from histo_jax.data.folders import Item
+from histo_jax.data.log import Log
+from histo_jax.data.names import Names
+from histo_jax.data.plan import Plan
+from histo_jax.errors import HistoError
+
+SHARDS = tfds.core.FileFormat.TFRECORD
+_VERSIONS = ("tensorflow-datasets", "tensorflow", "numpy", "pillow", "openslide-python")
+
+
+class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Builds a set from a folder; a subclass says what lies there and how it is read.
+
+    `<data_dir>/.parts/<builder>-<config>/` holds what outlives a killed or failed build. A version
+    folder is complete once it has its card; without one it is made anew.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    UNIT = "images"
+
+    def __init__(self, **arguments: Any):
+        self._plan: Plan | None = None
+        self._known_info: tfds.core.DatasetInfo | None = None
+        try:
+            super().__init__(**arguments)
+        except ValueError as error:  # a config that is not there, or has the name of one that is
+            what = str(error).splitlines()[0].strip()
+            raise HistoError(
+                "--config", "config", what, "name your own: '{\"name\": …}'"
+            ) from error
+        self.work = Path(self.data_dir_root) / ".parts" / f"{self.name}-{self.config.name}"
+
+    @property
+    def config(self) -> FolderConfig:
+        """The options of this build."""
+        return self.builder_config
+
+    @property
+    def info(self) -> tfds.core.DatasetInfo:
+        """As TFDS's, but made anew once the folder has been seen: it decides on the features."""
+        if self._known_info is None:
+            self._known_info = self._info()
+        return self._known_info
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        if self._plan is None:  # a prepared set tells its own
+            return self.dataset_info_from_configs()
+        plan = self._plan
+        features = record.features(plan.classes, plan.target, plan.mask)
+        keys = ("image", "label") if plan.classes else None
+        return self.dataset_info_from_configs(features=features, supervised_keys=keys)
+
+    # What a subclass gives.
+
+    def find(self, folder: Path) -> list[Item]:
+        """The slides or images of the folder; quick, and raises what the user must mend."""
+        raise NotImplementedError
+
+    def sources(self, folder: Path, items: list[Item]) -> dict[str, dict]:
+        """The files by which a later build knows that nothing changed: see `Plan`."""
+        return plans.sources(folder, items, self.names)
+
+    def prepare(self, plan: Plan) -> None:
+        """Work whose result is kept in `self.work`, before records are written."""
+
+    def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:
+        """The records of some items, in any order."""
+        raise NotImplementedError
+
+    # What TFDS calls.
+
+    def download_and_prepare(
+        self,
+        *,
+        download_dir: str | os.PathLike | None = None,
+        download_config: tfds.download.DownloadConfig | None = None,
+        file_format: str | None = None,
+        **others: Any,
+    ) -> None:
+        """Builds the set, extends it by files that were added, or says that nothing changed.
+
+        Raises:
+          HistoError: changed options, files that changed or vanished (remedy: `--overwrite`); too
+            many refused files; another build of this set is running.
+        """
+        download_config = download_config or tfds.download.DownloadConfig()
+        wanted = tfds.core.FileFormat(file_format or self.info.file_format or SHARDS)
+        if wanted != SHARDS:
+            remedy = "leave out --file_format"
+            raise HistoError(self.data_dir, "file-format", "prepared sets are TFRecord", remedy)
+        with files.lock(self.work / "build.lock"):
+            self._tidy()
+            plan = self._survey(self.folder(download_dir, download_config))
+            if not download_config.download_mode.overwrite_dataset and self._is_current(plan):
+                print(f"{self.title}: nothing changed since it was built: {self.data_dir}")
+                return
+            self._build(plan, download_config, download_dir=download_dir, **others)
+
+    def folder(self, download_dir: Any, download_config: tfds.download.DownloadConfig) -> Path:
+        """The user's folder, `--manual_dir`."""
+        default = Path(self.data_dir_root) / "downloads"
+        given = download_config.manual_dir or default / "manual"
+        manager = tfds.download.DownloadManager(
+            download_dir=download_dir or default,
+            manual_dir=given,
+            manual_dir_instructions=self.MANUAL_DOWNLOAD_INSTRUCTIONS,
+        )
+        try:
+            return Path(manager.manual_dir)
+        except AssertionError as error:
+            raise HistoError(
+                given, "missing", "no such folder, or it is empty", "name yours by --manual_dir"
+            ) from error
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterable]:
+        splits = dict.fromkeys(item.split for item in self._plan.items)
+        return {split: self._generate_examples(split) for split in splits}
+
+    def records(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(key, record) of every example of a split: what `_generate_examples` returns."""
+        none = True
+        for example in self.examples([item for item in self._plan.items if item.split == split]):
+            none = False
+            self.log.count("records")
+            yield example["key"], example
+        if none:
+            self.log.check(self._plan.folder, self.config.max_quarantine)
+            what = f"gave no record for split {split}: {self.log.told()}"
+            raise HistoError(self._plan.folder, "no-records", what)
+
+    # Around it.
+
+    @property
+    def title(self) -> str:
+        """`builder/config`, also what records say of their dataset."""
+        return f"{self.name}/{self.config.name}"
+
+    def _tidy(self) -> None:
+        """Removes what killed builds left, and puts back the set that one of them was extending."""
+        version = Path(self.data_dir)
+        for leftover in version.parent.glob(f"incomplete.*_{version.name}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        if version.exists() and not (version / prepared.CARD).exists():
+            print(f"{self.title}: removes the incomplete {version}")
+            shutil.rmtree(version)
+        if self._old.exists():
+            shutil.rmtree(self._old) if version.exists() else self._old.rename(version)
+
+    @property
+    def _old(self) -> Path:
+        return Path(self.data_dir).with_name(f".{self.version}.old")
+
+    def _survey(self, folder: Path) -> Plan:
+        self.names = Names(Path(self.data_dir_root), self.config.pseudonymise)
+        items = self.find(folder)
+        return Plan(folder, items, self.sources(folder, items))
+
+    def options(self) -> dict[str, Any]:
+        """The options that decide what the set holds."""
+        return {k: v for k, v in dataclasses.asdict(self.config).items() if k not in OPERATIONAL}
+
+    def _is_current(self, plan: Plan) -> bool:
+        version = Path(self.data_dir)
+        if not version.exists() or not plans.is_current(version, plan, self.options()):
+            return False
+        self._known_info = self._plan = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of protobuf, inside TFDS
+            self.info.read_from_directory(self.data_dir)
+        return True
+
+    def _build(self, plan: Plan, download_config: Any, **arguments: Any) -> None:
+        version = Path(self.data_dir)
+        self._plan, self._known_info = plan, None
+        self.log = Log(self.work, self.UNIT, len(plan.items), self.names)
+        self.prepare(plan)
+        self.log.check(plan.folder, self.config.max_quarantine)
+        self._check_space(plan)
+        if version.exists():
+            version.rename(self._old)
+        try:
+            super().download_and_prepare(
+                download_config=download_config, file_format=SHARDS, **arguments
+            )
+            self.log.check(plan.folder, self.config.max_quarantine)
+            if download_config.max_examples_per_split is None:
+                self._finish(plan, version)
+        except BaseException as error:
+            shutil.rmtree(version, ignore_errors=True)
+            if self._old.exists():
+                self._old.rename(version)
+            if "No space left on device" in str(error):
+                raise HistoError(version, "no-space", "the disk is full", "free some") from error
+            raise
+        shutil.rmtree(self._old, ignore_errors=True)
+        print(f"{self.title}: {self.log.told()}\n{version}")
+        if download_config.max_examples_per_split is not None:
+            print("a sample, not a set: it has no card, and the next build replaces it")
+
+    def _finish(self, plan: Plan, version: Path) -> None:
+        """Writes the quarantine, the index and last the card."""
+        shutil.copyfile(self.log.path, version / self.log.path.name)
+        options = self.options()
+        versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
+        prepared.write_index(
+            version,
+            {
+                "classes": list(plan.classes) if plan.classes else None,
+                "options": options,
+                "options_digest": plans.digest(options),
+                "sources": plan.sources,
+                "summary": self.log.summary(),
+                "versions": {"histo_jax": histo_jax.__version__, **versions},
+            },
+        )
+
+    def _check_space(self, plan: Plan) -> None:
+        needed = self.bytes_needed(plan)
+        free = shutil.disk_usage(self.work).free
+        if needed > free:
+            what = f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+            raise HistoError(self.data_dir_root, "no-space", what, "free some, or move --data_dir")
+
+    def bytes_needed(self, plan: Plan) -> int:
+        """About what the records will take, once `prepare` is done."""
+        raise NotImplementedError
+
+
+def one_line_errors() -> None:
+    """Makes a `HistoError` that nobody catches end the program in one line and status 1.
+
+    For the modules that `tfds build` loads. HISTO_DEBUG in the environment keeps the traceback.
+    """
+    if not os.environ.get("HISTO_DEBUG"):
+        sys.excepthook = _one_line
+
+
+def _one_line(kind: type, error: BaseException, trace: Any) -> None:
+    if issubclass(kind, HistoError):
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)

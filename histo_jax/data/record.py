@@ -1,0 +1,260 @@
+"""What a record holds, and which images may become one."""
+
+import hashlib
+import io
+import math
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from histo_jax.errors import HistoError
+
+MOST_PIXELS = 2**26  # of one image
+MOST_BYTES = 2**29  # of one file
+IGNORE = 255  # mask value of pixels that count for nothing
+
+# Pillow's mode: what becomes of it. Whatever is not here is refused as `colour-other`.
+MODES = {
+    "RGB": "as it is",
+    "L": "gray to RGB",
+    "1": "gray to RGB",
+    "P": "palette to RGB, on white where it is transparent",
+    "PA": "on white",
+    "LA": "on white",
+    "RGBA": "on white",
+    "CMYK": "colour-cmyk",
+    "I;16": "colour-16-bit",
+    "I;16B": "colour-16-bit",
+    "I": "colour-16-bit",
+    "F": "colour-float",
+}
+FORMATS = {"JPEG": "kept", "MPO": "kept", "PNG": "kept", "TIFF": "to PNG"}  # 8-bit RGB of each
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
+
+# Why an image is refused: code and remedy.
+REASONS = {
+    "empty": "fetch the file again",
+    "html": "the download failed: fetch the file again",
+    "not-an-image": "give PNG, JPEG or TIFF",
+    "unreadable": "check permissions and the disk",
+    "damaged": "fetch the file again",
+    "too-many-pixels": "whole slides go to histo_wsi",
+    "too-small": "ask for a smaller tile",
+    "several-images": "give one image a file",
+    "colour-cmyk": "convert it to 8-bit RGB",
+    "colour-16-bit": "convert it to 8-bit RGB",
+    "colour-float": "convert it to 8-bit RGB",
+    "colour-other": "convert it to 8-bit RGB",
+}
+
+
+def features(
+    classes: tuple[str, ...] | None = None, target: bool = False, mask: bool = False
+) -> Any:
+    """The TFDS features of a record.
+
+    Args:
+      classes: names in label order; None leaves `label` out.
+      target: whether records carry a float32 `target`.
+      mask: whether records carry a `mask`, uint8 [h, w, 1], 255 = ignore.
+    """
+    import tensorflow_datasets as tfds
+
+    columns = {
+        "image": tfds.features.Image(shape=(None, None, 3), doc="JPEG or PNG bytes"),
+        "key": tfds.features.Text(doc="<id>-<level>-<x>-<y>"),
+        "dataset": tfds.features.Text(),
+        "slide": tfds.features.Text(doc="empty: unknown"),
+        "patient": tfds.features.Text(doc="empty: unknown"),
+        "x": tfds.features.Scalar(np.int64, doc="level-0 pixels of the top-left corner"),
+        "y": tfds.features.Scalar(np.int64, doc="level-0 pixels of the top-left corner"),
+        "level": tfds.features.Scalar(np.int32),
+        "mpp": tfds.features.Scalar(np.float32, doc="µm per stored pixel; nan: unknown"),
+    }
+    if classes is not None:
+        columns["label"] = tfds.features.ClassLabel(names=list(classes))
+    if target:
+        columns["target"] = tfds.features.Scalar(np.float32, doc="nan: unknown")
+    if mask:
+        columns["mask"] = tfds.features.Image(shape=(None, None, 1), encoding_format="png")
+    return tfds.features.FeaturesDict(columns)
+
+
+def example(image: bytes, key: str, dataset: str, **known: Any) -> dict[str, Any]:
+    """One record; what is not `known` is stored as unknown."""
+    mpp = known.pop("mpp", None)
+    return {
+        "image": image, "key": key, "dataset": dataset,
+        "slide": "", "patient": "", "x": 0, "y": 0, "level": 0,
+        "mpp": math.nan if mpp is None else mpp,
+        **known,
+    }  # fmt: skip
+
+
+def image_id(data: bytes) -> str:
+    """Who an image is: the first 16 hex digits of its file's sha256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+      HistoError: `unreadable`, `empty` or `too-many-pixels`.
+    """
+    try:
+        size = os.path.getsize(path)
+        if size > MOST_BYTES:
+            raise _refusal(path, "too-many-pixels", f"has {size:,} bytes")
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise _refusal(path, "unreadable", f"cannot be read: {error.strerror}") from error
+    if not data:
+        raise _refusal(path, "empty", "is empty")
+    return data
+
+
+def open_image(data: bytes, path: object) -> tuple[Image.Image, bool]:
+    """Decodes and judges an image: 8-bit RGB, and whether `data` already is the JPEG or PNG of it.
+
+    Transparency goes on white and an EXIF orientation is applied, so that every reader of the
+    record sees the same pixels.
+
+    Args:
+      data: the file's bytes.
+      path: what to call it in errors.
+
+    Raises:
+      HistoError: one of `REASONS`.
+    """
+    if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+        raise _refusal(path, "html", "holds a web page, not an image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata, which nobody here reads
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "TIFF"))
+            _judge(image, data, path)
+            image.load()
+            plain = image.mode == "RGB" and "transparency" not in image.info
+            keep = plain and FORMATS[image.format] == "kept"
+            turned = ImageOps.exif_transpose(image)
+            keep &= image.getexif().get(0x0112, 1) == 1
+            return (turned if plain else _flatten(turned)), keep
+    except HistoError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _refusal(path, "too-many-pixels", "claims too many pixels") from error
+    except Image.UnidentifiedImageError as error:
+        if data.startswith(MAGIC):
+            raise _refusal(path, "damaged", "its header is damaged") from error
+        what = f"no PNG, JPEG or TIFF: begins {data[:8]!r}"
+        raise _refusal(path, "not-an-image", what) from error
+    except Exception as error:  # decoders raise whatever they like on damaged input
+        raise _refusal(path, "damaged", f"does not decode: {error}") from error
+
+
+def _judge(image: Image.Image, data: bytes, path: object) -> None:
+    """Looks at the header, before a pixel is decoded."""
+    if image.width * image.height > MOST_PIXELS:
+        what = f"has {image.width}x{image.height} pixels"
+        raise _refusal(path, "too-many-pixels", what)
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise _refusal(path, "several-images", f"holds {image.n_frames} images")
+    verdict = MODES.get(image.mode, "colour-other")
+    if verdict not in REASONS and _bits(image, data) > 8:  # Pillow would drop the low ones
+        verdict = "colour-16-bit"
+    if verdict in REASONS:
+        raise _refusal(path, verdict, f"is no 8-bit RGB image but of mode {image.mode}")
+
+
+def _bits(image: Image.Image, data: bytes) -> int:
+    """Bits a channel in the file."""
+    if image.format == "PNG":
+        return data[24]
+    return max(image.tag_v2.get(258, (8,))) if image.format == "TIFF" else 8
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Any accepted mode to RGB, transparent parts on white."""
+    if image.mode in ("L", "1") and "transparency" not in image.info:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def encode_image(source: str | os.PathLike | bytes) -> bytes:
+    """The bytes a record stores: the original ones where they are 8-bit RGB JPEG or PNG, else PNG.
+
+    Raises:
+      HistoError: one of `REASONS`.
+    """
+    data = source if isinstance(source, bytes) else read_bytes(source)
+    image, keep = open_image(data, "image" if isinstance(source, bytes) else source)
+    return data if keep else encode_png(image)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """PNG bytes without any metadata."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def cut(image: Image.Image, tile: int, path: object) -> Iterator[tuple[int, int, Image.Image]]:
+    """Yields (x, y, square) row by row, without overlap; what is left right and below is dropped.
+
+    Raises:
+      HistoError: `too-small`.
+    """
+    if min(image.size) < tile:
+        what = f"{image.width}x{image.height} pixels hold no tile of {tile}"
+        raise _refusal(path, "too-small", what)
+    for y in range(0, image.height - tile + 1, tile):
+        for x in range(0, image.width - tile + 1, tile):
+            yield x, y, image.crop((x, y, x + tile, y + tile))
+
+
+def read_mask(
+    path: str | os.PathLike, image: object, size: tuple[int, int], instances: bool
+) -> Image.Image:
+    """A mask as a uint8 image: classes, 255 = ignore; with `instances` 1 wherever it is not 0.
+
+    Args:
+      path: PNG or TIFF with one channel; a palette image holds its indices.
+      image: whose mask it is.
+      size: (width, height) it must have.
+      instances: numbers are objects, not classes.
+
+    Raises:
+      HistoError: `mask`: not one channel, another size, or classes above 255.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "TIFF")) as opened:
+            values, mode = np.asarray(opened), opened.mode
+    except Exception as error:  # as in open_image
+        remedy = "fetch the file again"
+        raise HistoError(path, "mask", f"does not decode: {error}", remedy) from error
+    if values.ndim != 2 or mode == "F":
+        what = f"is of mode {mode}, not one integer channel"
+        raise HistoError(path, "mask", what, "store class numbers, not colours")
+    if values.shape[::-1] != size:
+        what = f"has {values.shape[1]}x{values.shape[0]} pixels, {image} {size[0]}x{size[1]}"
+        raise HistoError(path, "mask", what, "give the mask its image's size")
+    if instances:
+        values = values != 0
+    elif values.max(initial=0) > IGNORE or values.min(initial=0) < 0:
+        strange = np.unique(values[(values > IGNORE) | (values < 0)])[:5].tolist()
+        what = f"mask of {image} holds the classes {strange}"
+        raise HistoError(path, "mask", what, "classes are 0..254; for objects set instance_masks")
+    return Image.fromarray(values.astype(np.uint8))
+
+
+def _refusal(path: object, reason: str, what: str) -> HistoError:
+    return HistoError(path, reason, what, REASONS[reason])

@@ -1,0 +1,106 @@
+"""`tfds build` as a user types it: what it prints, how it fails, what a kill leaves."""
+
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from histo_jax.data.prepared import open_prepared, verify
+from tests import commands, folder_builders
+
+LAB = '{"name": "lab", "mpp": 1.0, "tile_size": 64, "min_foreground": 0.1}'
+
+
+def tfds_build(builder, config, folder, data, *flags):
+    return (
+        commands.TFDS, "build", f"tfds_builders/{builder}", "--config", config,
+        "--manual_dir", folder, "--data_dir", data, *flags,
+    )  # fmt: skip
+
+
+def test_a_build_and_its_refusal(tmp_path):
+    slides, data = tmp_path / "slides", tmp_path / "data"
+    slides.mkdir()
+    folder_builders.slide(slides / "a.tif", 1)
+    (slides / "b.svs").write_text("<html>")
+    done = commands.run(*tfds_build("histo_wsi", LAB, slides, data))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "histo_wsi/lab: 4 records from 1 of 2 slides; skipped: 1 html" in done.stdout
+    assert "  b.svs: skipped, holds a web page" in done.stdout
+    verify(open_prepared(data, "histo_wsi/lab"))
+    done = commands.run(*tfds_build("histo_wsi", LAB.replace("mpp", "mp"), slides, data))
+    assert "--config, mp: no such option (did you mean mpp?)" in commands.error_line(done)
+
+
+@pytest.mark.slow
+def test_more_refusals_are_one_line(tmp_path):
+    slides, data = tmp_path / "slides", tmp_path / "data"
+    done = commands.run(*tfds_build("histo_wsi", LAB, slides, data))
+    assert "no such folder, or it is empty (name yours by --manual_dir)" in commands.error_line(
+        done
+    )
+    slides.mkdir()
+    (slides / "b.svs").write_text("<html>")
+    done = commands.run(*tfds_build("histo_wsi", LAB, slides, data))
+    assert "gave no record for split train" in commands.error_line(done)
+    assert "1 html" in commands.error_line(done)
+    done = commands.run(
+        *tfds_build("histo_labelled", '{"name": "x"}', slides, data, "--file_format=array_record")
+    )
+    assert "prepared sets are TFRecord" in commands.error_line(done)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_ends_in_the_same_set(tmp_path):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    for number in range(6):
+        folder_builders.slide(slides / f"{number}.tif", number, 512)
+    start = time.monotonic()
+    done = commands.run(*tfds_build("histo_wsi", LAB, slides, tmp_path / "whole"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    length = time.monotonic() - start
+    whole = open_prepared(tmp_path / "whole", "histo_wsi/lab")
+    rng = np.random.default_rng(0)
+    data = tmp_path / "killed"
+    for delay in sorted(rng.uniform(0.3, 1.0, 6) * length):
+        process = subprocess.Popen(
+            [str(p) for p in tfds_build("histo_wsi", LAB, slides, data)], cwd=commands.ROOT,
+            env=commands.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = commands.run(*tfds_build("histo_wsi", LAB, slides, data))
+    assert done.returncode == 0, done.stderr[-3000:]
+    resumed = open_prepared(data, "histo_wsi/lab")
+    assert resumed.card["content_hash"] == whole.card["content_hash"]
+    np.testing.assert_array_equal(resumed.table["key"], whole.table["key"])
+    assert [p.name for p in (data / "histo_wsi/lab").iterdir()] == ["1.0.0"]
+
+
+@pytest.mark.slow
+def test_real_slides(real_data, tmp_path):
+    """CMU-1 gives the 41 tiles measured by hand; crash.svs aborts whoever reads it unprepared."""
+    data = tmp_path / "data"
+    (tmp_path / "slides").mkdir()
+    for name in ("wsi", "wsi_broken"):
+        (tmp_path / "slides" / name).symlink_to(real_data / name)
+    config = '{"name": "real", "mpp": 0.5}'
+    done = commands.run(*tfds_build("histo_wsi", config, tmp_path / "slides", data))
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = open_prepared(data, "histo_wsi/real")
+    assert made.card["summary"]["skipped"] == {"html": 1, "implausible-tile": 1, "not-a-slide": 1}
+    assert made.n == 41 and set(made.table["slide"]) == {"wsi/cmu-1-small-region.svs"}
+
+
+@pytest.mark.slow
+def test_real_patches(real_data, tmp_path):
+    folder = real_data / "dsb2018_brightfield" / "images"
+    config = '{"name": "dsb", "tile": 128}'
+    done = commands.run(*tfds_build("histo_patches", config, folder, tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = open_prepared(tmp_path, "histo_patches/dsb")
+    assert made.n == 4 * 81 and made.card["summary"]["skipped"] == {}

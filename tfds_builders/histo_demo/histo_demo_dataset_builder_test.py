@@ -1,0 +1,11 @@
+"""Tissue drawn on the spot."""
+
+import tensorflow_datasets as tfds
+
+from histo_demo.histo_demo_dataset_builder import Builder
+
+
+class HistoDemoTest(tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ["tiny"]
+    SPLITS = {"train": 216}  # 24 slides of 9 tiles

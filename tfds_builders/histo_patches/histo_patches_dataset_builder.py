@@ -1,0 +1,17 @@
+"""A folder of images without labels."""
+
+from histo_jax.data.build import one_line_errors
+from histo_jax.data.config import ImageConfig
+from histo_jax.data.image_set import ImageBuilder
+
+one_line_errors()
+
+
+class Builder(ImageBuilder):
+    """`tfds build tfds_builders/histo_patches --config '{"name": "mylab"}' --manual_dir images/`"""
+
+    BUILDER_CONFIGS = [ImageConfig(name="default")]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "a folder of PNG, JPEG or TIFF images"
+
+    def _generate_examples(self, split):
+        return self.records(split)

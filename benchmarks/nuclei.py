@@ -3,8 +3,8 @@
     python benchmarks/nuclei.py TISSUE OUT [--steps 300] [--seeds 3]
 
 TISSUE holds `dsb2018_brightfield/{images,instance_mask_png}` (DSB2018 / BBBC038, CC0: 81 stained
-images of 320x256). Each gives four patches of 128 pixels; the target is the share of pixels inside a
-nucleus, in percent. Most backgrounds are purple, some white, a few pink: that colour group is the
+images of 320x256). Each gives four patches of 128 pixels; the target is the share of pixels inside
+a nucleus, in percent. Most backgrounds are purple, some white, a few pink: that colour group is the
 label by which splits are stratified; the image is the group that no split may cut.
 One run a training seed; the tables are printed and kept under OUT. It checks that the path works;
 81 images say nothing about how good the method is.

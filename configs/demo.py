@@ -21,8 +21,9 @@ def get_config() -> ConfigDict:
     config.objective = ConfigDict()
     config.objective.temperature = 0.2
     config.optimizer = ConfigDict()
+    config.optimizer.base_lr = 4.0  # peak 1: LARS moves a kernel by .1 % of its norm times this
     config.optimizer.warmup_epochs = 1.0
     config.training = ConfigDict()
-    config.training.total_steps = 100
+    config.training.total_steps = 200
     config.training.save_every = 50
     return config

@@ -10,7 +10,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.data = ConfigDict()
     config.data.datasets = (("histo_labelled/nuclei", None),)
-    config.data.image_size = 128
+    config.data.image_size = 96  # of 128-pixel patches, resized
     config.data.batch_size = 64
     config.augment = ConfigDict()
     config.augment.crop_min = 0.25  # share of the image's area; a nucleus is about 20 pixels wide
@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     config.objective = ConfigDict()
     config.objective.temperature = 0.2
     config.optimizer = ConfigDict()
+    config.optimizer.base_lr = 4.0  # peak 1: LARS moves a kernel by .1 % of its norm times this
     config.optimizer.warmup_epochs = 4.0
     config.training = ConfigDict()
     config.training.total_steps = 300

@@ -9,7 +9,7 @@ import pytest
 
 from histo_jax.config import EvalConfig
 from histo_jax.errors import HistoError
-from histo_jax.evaluation import features, floors, linear, report, run
+from histo_jax.evaluation import features, floors, labelled, linear, report, run
 from histo_jax.models import build_encoder
 
 SIZE, CLASSES = 16, ("stroma", "tumour", "debris")
@@ -61,6 +61,18 @@ def world(monkeypatch):
 def loaded():
     params, stats = floors.random_init(build_encoder("resnet_tiny", width=8), seed=9)
     return types.SimpleNamespace(params=params, batch_stats=stats, card=CARD, path="run/7")
+
+
+def test_targets_are_scored_and_classes_beside_them_are_strata(world):
+    kind = (np.arange(96) // 4) % 3 == 0
+    world.set = prepared(target=True, groups=False, label=kind.astype(np.int32))
+    cfg = config(split_by=("paper",))
+    found = labelled.labelled(world.set)
+    assert found.classes is None
+    (plan,) = labelled.plans(cfg, world.set, found)
+    for part, share in (("train", 0.5), ("validation", 0.25), ("test", 0.25)):
+        rows = plan.rows(part)
+        assert abs(kind[rows].sum() - 32 * share) <= 2, part
 
 
 def config(**changes) -> EvalConfig:

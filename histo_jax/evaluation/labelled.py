@@ -20,6 +20,8 @@ class Labelled:
       rows: int64 [n] in the set's table.
       truth: int64 [n] classes, or float64 [n] targets in 0..100.
       classes: names in label order; None for regression.
+      strata: int64 [n], what every part should have its share of: the class; for regression the
+        tenth of the target, within the class where images have one too.
       groups: int64 [n], what must stay on one side.
       has_ids: whether any group holds more than one image.
       keys, split: text [n].
@@ -28,6 +30,7 @@ class Labelled:
     rows: np.ndarray
     truth: np.ndarray
     classes: tuple[str, ...] | None
+    strata: np.ndarray
     groups: np.ndarray
     has_ids: bool
     keys: np.ndarray
@@ -54,7 +57,7 @@ class Plan:
 
 
 def labelled(prepared: Prepared) -> Labelled:
-    """Selects the rows with a class, or where no row has one, those with a target.
+    """Selects the rows with a target, or where no row has one, those with a class.
 
     Raises:
       HistoError: neither is there; targets outside 0..100, or all within 0..1: errors are reported
@@ -62,28 +65,33 @@ def labelled(prepared: Prepared) -> Labelled:
     """
     table = prepared.table
     label, target = table.get("label"), table.get("target")
-    if label is not None and (label >= 0).any():
-        rows = np.flatnonzero(label >= 0)
-        truth = label[rows].astype(np.int64)
-        known = prepared.card["classes"] or [str(c) for c in range(truth.max() + 1)]
-        if truth.max() >= len(known):
-            what = f"label {truth.max()} has no name among {len(known)} classes"
-            raise HistoError(prepared.path, "label", what, "build it again with its classes")
-        classes = tuple(known)
-    elif target is not None and np.isfinite(target).any():
+    if target is not None and np.isfinite(target).any():
         rows = np.flatnonzero(np.isfinite(target))
         truth, classes = target[rows].astype(np.float64), None
         low, high = truth.min(), truth.max()
         if low < 0 or high > 100 or high <= 1:
             what = f"targets run from {low:g} to {high:g}, wanted percent, 0..100"
             raise HistoError(prepared.path, "target", what, "multiply fractions by 100 and rebuild")
+        kind = np.zeros(len(rows), np.int64) if label is None else label[rows].astype(np.int64)
+        strata = np.zeros_like(kind)
+        for number in np.unique(kind):
+            within = kind == number
+            strata[within] = 10 * number + splits.quantile_bins(truth[within])
+    elif label is not None and (label >= 0).any():
+        rows = np.flatnonzero(label >= 0)
+        truth = strata = label[rows].astype(np.int64)
+        known = prepared.card["classes"] or [str(c) for c in range(truth.max() + 1)]
+        if truth.max() >= len(known):
+            what = f"label {truth.max()} has no name among {len(known)} classes"
+            raise HistoError(prepared.path, "label", what, "build it again with its classes")
+        classes = tuple(known)
     else:
         remedy = "give labels.csv (file, label or target) and build again"
         raise HistoError(prepared.path, "no-labels", "holds no label and no target", remedy)
     columns = {name: column[rows] for name, column in table.items()}
     groups, has_ids = splits.group_ids(columns)
     split = columns.get("split", np.full(len(rows), "train"))
-    return Labelled(rows, truth, classes, groups, has_ids, columns["key"], split)
+    return Labelled(rows, truth, classes, strata, groups, has_ids, columns["key"], split)
 
 
 def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
@@ -100,10 +108,11 @@ def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
             known = f"known: {', '.join(SPLITS)}"
             raise HistoError("config.split_by", "config", f"holds {split_by!r}", known)
     kinds = tuple(s for s in cfg.split_by if s == "paper" or found.has_ids)
-    strata = splits.quantile_bins(found.truth) if found.classes is None else found.truth
     made = []
     for seed in range(cfg.seed, cfg.seed + cfg.repeats):
-        given = splits.official(prepared.path, found.keys, strata, found.groups, found.split, seed)
+        given = splits.official(
+            prepared.path, found.keys, found.strata, found.groups, found.split, seed
+        )
         if given is not None:
             made.append(Plan("official", seed, given))
         elif not kinds:
@@ -113,9 +122,9 @@ def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
         elif given is None:
             for split_by in kinds:
                 parts = (
-                    splits.paper(found.keys, strata, seed)
+                    splits.paper(found.keys, found.strata, seed)
                     if split_by == "paper"
-                    else splits.grouped(found.keys, strata, found.groups, seed)
+                    else splits.grouped(found.keys, found.strata, found.groups, seed)
                 )
                 made.append(Plan(split_by, seed, parts))
     for plan in made:

@@ -29,7 +29,7 @@ def evaluate(
 ) -> dict:
     """Scores a frozen encoder and its floors, prints the table, writes `report.json`.
 
-    Classes are scored where the set has any, else targets. Every initialisation gets the same
+    Targets are scored where the set has any, else classes. Every initialisation gets the same
     head, learning-rate sweep and standardisation (`linear` or `regression`, `knn20`, `knn200`);
     the network as pretrained and as initialised also without, as the paper has it (`linear_raw`,
     `regression_raw`). All choices are made on validation; test is read once.

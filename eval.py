@@ -40,7 +40,6 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
             "config.dataset", "config", "is not set", "--config.dataset=histo_labelled/<name>"
         )
     from histo_jax.evaluation.run import evaluate
-
     from histo_jax.training.checkpoint import load_encoder
 
     loaded = load_encoder(flags.checkpoint)

@@ -40,8 +40,8 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     sets = mixture.open_mixture(config.data.dir, config.data.datasets, config.data.split)
 
     import jax
-    from histo_jax.augment.recipes import make_views
 
+    from histo_jax.augment.recipes import make_views
     from histo_jax.models import build_encoder, build_projector
     from histo_jax.objectives import build_objective
     from histo_jax.training import loop, parallel

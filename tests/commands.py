@@ -3,17 +3,29 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+CACHE = tempfile.mkdtemp(prefix="histo-jax-commands-")
 TINY = "tests/recipes/tiny.py"
 TFDS = str(Path(sys.executable).with_name("tfds"))
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    """The caller's environment with that many fake CPU devices and no data directory."""
+    """The caller's environment with that many fake CPU devices and no data directory.
+
+    Programs are compiled quickly, and once for all commands of a session: what is tested is what
+    they compute.
+    """
     env = {k: v for k, v in os.environ.items() if k not in ("TFDS_DATA_DIR", "XLA_FLAGS")}
-    return env | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+    return env | {
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": CACHE,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
 
 
 def run(*command: object, devices: int = 1, timeout: float = 300) -> subprocess.CompletedProcess:
@@ -26,6 +38,20 @@ def run(*command: object, devices: int = 1, timeout: float = 300) -> subprocess.
         text=True,
         timeout=timeout,
     )
+
+
+# A machine that has only JAX: importing TensorFlow fails.
+BARE = """
+import runpy, sys
+sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def without_tensorflow(*command: object, devices: int = 1) -> subprocess.CompletedProcess:
+    """`python <script> …` where TensorFlow can't be imported."""
+    return run(sys.executable, "-c", BARE, *command, devices=devices)
 
 
 def train(*flags: object, devices: int = 1, timeout: float = 300) -> subprocess.CompletedProcess:

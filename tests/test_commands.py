@@ -20,7 +20,13 @@ def data(tmp_path_factory):
     """Drawn slides, cut and prepared by `tfds build`."""
     folder = tmp_path_factory.mktemp("data")
     done = commands.run(
-        commands.TFDS, "build", "tfds_builders/histo_demo/", "--config", "tiny", "--data_dir", folder
+        commands.TFDS,
+        "build",
+        "tfds_builders/histo_demo/",
+        "--config",
+        "tiny",
+        "--data_dir",
+        folder,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
@@ -30,7 +36,9 @@ def data(tmp_path_factory):
 def undisturbed(data, tmp_path_factory):
     """A run that nobody stops."""
     workdir = tmp_path_factory.mktemp("undisturbed")
-    done = commands.train("--config", commands.TINY, "--workdir", workdir, f"--config.data.dir={data}")
+    done = commands.train(
+        "--config", commands.TINY, "--workdir", workdir, f"--config.data.dir={data}"
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return workdir, done.stdout
 
@@ -109,8 +117,8 @@ def losses(workdir):
 SHORT = ("--config.training.total_steps=3", "--config.optimizer.warmup_epochs=0")
 
 
-def test_raw_cache_and_other_mapper_and_placement_and_devices(data, tmp_path):
-    """What must not change the numbers does not, by the real command."""
+def test_raw_cache_without_tensorflow_on_other_devices(data, tmp_path):
+    """What must not change the numbers does not: cache, placement, mapper, devices, TensorFlow."""
     common = ["--config", commands.TINY, f"--config.data.dir={data}", *SHORT]
     done = commands.run(
         sys.executable, "-m", "histo_jax.data", "cache", "histo_demo/tiny", "--size", 32,
@@ -120,12 +128,23 @@ def test_raw_cache_and_other_mapper_and_placement_and_devices(data, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     done = commands.train(*common, "--workdir", first, "--config.augment.placement=host")
     assert done.returncode == 0, done.stderr[-3000:]
-    done = commands.train(
-        *common, "--workdir", second, "--config.data.cache=raw", "--config.training.mapper=shard_map",
-        "--config.augment.placement=device", devices=4,
+    done = commands.without_tensorflow(
+        "train.py", *common, "--workdir", second, "--config.data.cache=raw",
+        "--config.training.mapper=shard_map", devices=4,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "made on the device" in done.stdout  # there is no tf.data to make them in
     np.testing.assert_allclose(losses(second), losses(first), rtol=2e-4)
+    done = commands.without_tensorflow(
+        "eval.py", "--config", "configs/probe.py", "--checkpoint", second, f"--config.data.dir={data}",
+        "--config.dataset=histo_demo/tiny", "--config.repeats=1", "--config.init=('mean_rgb',)",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    refused = commands.without_tensorflow(
+        "train.py", *common, "--workdir", tmp_path / "third", "--config.data.cache=raw",
+        "--config.augment.placement=host",
+    )  # fmt: skip
+    assert "tensorflow: can't be imported" in commands.error_line(refused)
 
 
 def test_two_processes_equal_one(data, tmp_path):

@@ -183,7 +183,9 @@ def test_a_fault_in_the_views_is_not_blamed_on_the_data(mixture):
 def test_tensorflow_is_kept_off_the_accelerators_as_soon_as_it_is_imported(monkeypatch):
     calls = []
     config = SimpleNamespace(set_visible_devices=lambda *a: calls.append(a))
-    monkeypatch.setitem(sys.modules, "tensorflow", SimpleNamespace(config=config, constant=calls.append))
+    monkeypatch.setitem(
+        sys.modules, "tensorflow", SimpleNamespace(config=config, constant=calls.append)
+    )
     decode.load_tensorflow.__wrapped__()
     assert calls == [([], "GPU"), 0]  # hidden before the first operation
 

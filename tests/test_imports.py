@@ -14,10 +14,9 @@ ROOMS = {
     "errors": ((), ()),
     "files": ((), ()),
     "config": ((), ()),
-    "catalogue": ((), ("numpy", "PIL", "yaml")),
-    "slides": (("catalogue",), ("numpy", "openslide", "PIL", "scipy")),
+    "slides": ((), ("numpy", "openslide", "PIL", "scipy")),
     "data": (
-        ("catalogue", "slides"),
+        ("slides",),
         ("tensorflow", "tensorflow_datasets", "numpy", "PIL", "scipy", "jax", "tqdm", "tifffile"),
     ),
     "augment": ((), ("jax",)),
@@ -31,7 +30,6 @@ ROOMS = {
     ),
 }
 JAX_IN_DATA = {"feed.py", "pipeline.py"}  # the feed and the host placement
-TENSORFLOW_FREE = ("augment", "models", "losses", "objectives", "training", "evaluation", "config")
 
 
 def imports(path: Path) -> set[str]:

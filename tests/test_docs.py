@@ -1,0 +1,294 @@
+"""What the pages say: commands, options, defaults, reason codes, links, rooms, a measured table."""
+
+import ast
+import dataclasses
+import importlib
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from histo_jax import config
+from histo_jax.data.record import REASONS as IMAGE_REASONS
+from histo_jax.errors import HistoError
+from histo_jax.slides.reasons import REASONS as SLIDE_REASONS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PLACEHOLDER = re.compile(r"[…|<]")
+
+
+def text(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading, up to the next."""
+    return re.split(r"^## ", text(page).partition(f"\n## {heading}")[2], flags=re.MULTILINE)[0]
+
+
+def rows(part: str) -> list[list[str]]:
+    """The cells of all table lines of a text, without headings and rules."""
+    lines = re.findall(r"^\|(.+)\|$(?!\n\|--)", part, re.MULTILINE)
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines]
+    return [row for row in cells if row[0].strip("-")]
+
+
+def codes(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# Reason codes.
+
+
+def raised() -> tuple[set[str], set[str]]:
+    """Codes given to HistoError itself, and those given to the functions that look up a remedy.
+
+    A code with a part that is only known at run time comes as a pattern.
+    """
+    direct, looked_up = set(), set()
+    sources = [*(ROOT / "histo_jax").rglob("*.py"), *(ROOT / "tfds_builders").rglob("*.py")]
+    for path in [*sources, ROOT / "train.py", ROOT / "eval.py"]:
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(call, ast.Call) or len(call.args) < 2:
+                continue
+            name, reason = ast.unparse(call.func).split(".")[-1], call.args[1]
+            if name not in ("HistoError", "refusal", "_refusal", "_refused"):
+                continue
+            if isinstance(reason, ast.Constant):
+                code = re.escape(reason.value)
+            elif isinstance(reason, ast.JoinedStr):
+                parts = [
+                    re.escape(p.value) if isinstance(p, ast.Constant) else r"\w+"
+                    for p in reason.values
+                ]
+                code = "".join(parts)
+            else:  # handed on by one of those functions, or one of the table MODES
+                assert ast.unparse(reason) in ("reason", "verdict"), ast.unparse(call)
+                continue
+            (direct if name == "HistoError" else looked_up).add(code)
+    return direct, looked_up
+
+
+def test_every_reason_code_is_explained_and_no_other():
+    direct, looked_up = raised()
+    tables = {*SLIDE_REASONS, *IMAGE_REASONS}
+    assert {code.replace("\\", "") for code in looked_up} <= tables
+    assert len(direct) > 40 and len(looked_up) > 40
+    told = {code for row in rows(text("docs/errors.md")) for code in codes(row[0])}
+    patterns = [*direct, *map(re.escape, tables)]
+    for pattern in patterns:
+        assert any(re.fullmatch(pattern, code) for code in told), f"not explained: {pattern}"
+    for code in told:
+        assert any(re.fullmatch(p, code) for p in patterns), f"no such code: {code}"
+
+
+def test_what_a_user_reads_in_the_line_is_what_the_page_says_to_do():
+    ending = rows(section("docs/errors.md", "A command ends"))
+    for heading, table in (
+        ("A slide is refused", SLIDE_REASONS),
+        ("An image is refused", IMAGE_REASONS),
+    ):
+        told = {c: row for row in rows(section("docs/errors.md", heading)) for c in codes(row[0])}
+        assert set(told) <= set(table), heading
+        for code, remedy in table.items():
+            where = [told[code]] if code in told else [r for r in ending if code in codes(r[0])]
+            assert any(remedy in row[2] for row in where), (code, remedy)
+
+
+# Commands.
+
+
+def fenced_commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for language, block in FENCE.findall(page.read_text()):
+            if not language:
+                for line in block.replace("\\\n", " ").splitlines():
+                    yield page.name, line.strip()
+
+
+def inline_code() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for span in re.findall(r"`([^`]+)`", FENCE.sub("", page.read_text())):
+            if not PLACEHOLDER.search(span):
+                yield page.name, " ".join(span.split())
+
+
+PROGRAMS = ("python ", "tfds build tfds_builders/", "make ")
+COMMANDS = sorted(
+    {
+        (page, command)
+        for page, command in [*fenced_commands(), *inline_code()]
+        if command.startswith(PROGRAMS)
+    }
+)
+
+
+def parsed(monkeypatch, function, *arguments):
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    return function()
+
+
+def check_train(monkeypatch, arguments):
+    flags, overrides = parsed(monkeypatch, importlib.import_module("train").arguments, *arguments)
+    config.check(config.load(config.Config, flags.config, overrides))
+
+
+def check_eval(monkeypatch, arguments):
+    flags, overrides = parsed(monkeypatch, importlib.import_module("eval").arguments, *arguments)
+    assert config.load(config.EvalConfig, flags.config, overrides).dataset
+
+
+def check_data(monkeypatch, arguments):
+    function = importlib.import_module("histo_jax.data.__main__").arguments
+    if len(arguments) > 1:
+        parsed(monkeypatch, function, *arguments)
+    else:  # named in passing
+        with pytest.raises(SystemExit, match="^0$"):
+            parsed(monkeypatch, function, *arguments, "--help")
+
+
+def check_training(monkeypatch, arguments):
+    with pytest.raises(HistoError, match="holds no checkpoint"):  # all else was fine
+        parsed(monkeypatch, importlib.import_module("histo_jax.training.__main__").main, *arguments)
+
+
+def check_benchmark(monkeypatch, arguments):
+    program, *rest = arguments
+    done = subprocess.run(
+        [sys.executable, program, "--help"], capture_output=True, text=True, check=True
+    )
+    for flag in rest:
+        assert not flag.startswith("-") or flag.split("=")[0] in done.stdout
+
+
+def check_tfds(monkeypatch, arguments):
+    from tensorflow_datasets.scripts.cli import build, cli_utils
+
+    from histo_jax.data.slide_set import tile_rule
+    from tests import folder_builders
+
+    folder, *flags = arguments
+    name = Path(folder).name
+    assert (ROOT / folder / f"{name}_dataset_builder.py").is_file()
+    chosen = cli_utils.make_flags_parser(build.Args, "")(["tfds", *flags]).generation.config
+    monkeypatch.syspath_prepend(folder_builders.BUILDERS)
+    builder = importlib.import_module(f"{name}.{name}_dataset_builder").Builder
+    if chosen and chosen.startswith("{"):
+        options = builder.builder_config_cls(**json.loads(chosen))
+        if hasattr(options, "tissue"):
+            tile_rule(options)
+    else:
+        assert chosen in (None, *(known.name for known in builder.BUILDER_CONFIGS))
+
+
+def check_make(monkeypatch, arguments):
+    targets = re.findall(r"^([\w-]+):", text("Makefile"), re.MULTILINE)
+    assert arguments and set(arguments) <= set(targets)
+
+
+CHECKS = {
+    ("python", "train.py"): check_train,
+    ("python", "eval.py"): check_eval,
+    ("python", "-m", "histo_jax.data"): check_data,
+    ("python", "-m", "histo_jax.training"): check_training,
+    ("python",): check_benchmark,
+    ("tfds", "build"): check_tfds,
+    ("make",): check_make,
+}
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_command(page, command, monkeypatch, tmp_path):
+    words = shlex.split(command, comments=True)
+    start = max((s for s in CHECKS if words[: len(s)] == list(s)), key=len)
+    monkeypatch.chdir(tmp_path if "histo_jax.training" in words else ROOT)
+    CHECKS[start](monkeypatch, words[len(start) :])
+
+
+def test_commands_are_found():
+    kinds = {" ".join(shlex.split(command)[:2]) for _, command in COMMANDS}
+    assert kinds >= {"python train.py", "python eval.py", "python -m", "tfds build", "make demo"}
+    assert len(COMMANDS) >= 20
+
+
+FLAGS = sorted({(p, s) for p, s in inline_code() if s.startswith("--config.")})
+
+
+@pytest.mark.parametrize(("page", "flag"), FLAGS)
+def test_flag_in_passing(page, flag, monkeypatch):
+    name, equals, _ = flag.removeprefix("--config.").partition("=")
+    if not equals:
+        config.field(config.Config(), name)
+        return
+    monkeypatch.chdir(ROOT)
+    (flag,) = shlex.split(flag)
+    config.check(config.load(config.Config, "configs/demo.py", [flag]))
+
+
+# Options of the builders.
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [("Slides", "SlideConfig"), ("Images", "LabelledConfig"), ("Drawn tissue", "DemoConfig")],
+)
+def test_options_and_their_defaults(heading, name):
+    options = importlib.import_module("histo_jax.data.config")
+    common = rows(text("docs/data.md").partition("\n## ")[0])
+    told = {
+        codes(row[0])[0]: json.loads(codes(row[1])[0])
+        for row in [*common, *rows(section("docs/data.md", heading))]
+        if len(row) == 3 and codes(row[0]) and codes(row[1])
+    }
+    schema = getattr(options, name)
+    fields = {
+        f.name: f.default for f in dataclasses.fields(schema) if f.name not in options._THEIRS
+    }
+    if name == "DemoConfig":  # only what differs from slides
+        slides = {f.name: f.default for f in dataclasses.fields(options.SlideConfig)}
+        common_names = {codes(row[0])[0] for row in common}
+        fields = {k: v for k, v in fields.items() if k in common_names or slides.get(k, ...) != v}
+    assert told == fields
+
+
+# Layout.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_resolve(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if not target.startswith("http"):
+            file = target.partition("#")[0]
+            assert (page.parent / file).exists(), f"{page.name}: {target}"
+
+
+def test_rooms_of_the_design_page_are_those_of_the_package():
+    told = {code for row in rows(text("docs/design.md")) for code in codes(row[0])} - {"room"}
+    package = ROOT / "histo_jax"
+    folders = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    files = {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    assert told == folders | files
+
+
+def test_python_blocks_parse():
+    blocks = [
+        b for p in PAGES for language, b in FENCE.findall(p.read_text()) if language == "python"
+    ]
+    assert blocks
+    for block in blocks:
+        ast.parse(block)
+
+
+def test_tissue_table_is_what_the_program_measures(real_data):
+    done = subprocess.run(
+        [sys.executable, "benchmarks/tissue_rules.py", real_data],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() in text("docs/data.md")

@@ -1,6 +1,6 @@
 """A run small enough for two CPU cores, on drawn tissue: shows that the path works, no more.
 
-tfds build tfds_builders/histo_demo
+tfds build tfds_builders/histo_demo --config default
 python train.py --config configs/demo.py
 python eval.py --config configs/probe.py --checkpoint runs/demo --config.dataset=histo_demo/default
 """

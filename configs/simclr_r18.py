@@ -2,7 +2,7 @@
 
 Paper: mean macro-F1 80.5 over five classification sets, fine-tuned, from about 40,000 images
 (Table D.11, 1 % crops, medium jitter); 79.1 from about 400,000 (Table 3). Not reproduced here: the
-data can't be shared; see docs/findings.md for what was run.
+data can't be shared.
 Hardware: the paper used 4 P100. On a small GPU set --config.model.dtype=bfloat16.
 
     python train.py --config configs/simclr_r18.py

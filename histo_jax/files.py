@@ -81,11 +81,16 @@ def lock(path: str | os.PathLike) -> Iterator[None]:
     """Holds `path` for this process; the kernel lets go when the process dies, however it dies.
 
     Raises:
-      HistoError: another process holds it; the line names its host and pid.
+      HistoError: another process holds it (the line names its host and pid), or the folder
+        can't be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(path, "a+")
+    except OSError as error:
+        raise HistoError(path, "write-failed", f"cannot write: {error.strerror}") from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

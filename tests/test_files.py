@@ -55,6 +55,15 @@ def test_a_lock_is_let_go_when_its_holder_is_killed(tmp_path):
         pass
 
 
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(HistoError, match="cannot write: Not a directory"),
+        files.lock(tmp_path / "file" / "run" / "lock"),
+    ):
+        pass
+
+
 def test_an_error_is_one_line_and_pickles(capsys):
     error = HistoError("a\nb.svs", "empty", "is empty", "download it again")
     assert str(pickle.loads(pickle.dumps(error))) == "a\\nb.svs: is empty (download it again)"

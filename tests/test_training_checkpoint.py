@@ -118,6 +118,19 @@ def test_another_dtype_is_never_cast(saved):
         checkpoint.Checkpoints(saved).restore(template)
 
 
+def test_a_full_disk_is_one_line_and_keeps_what_was_saved(saved, monkeypatch):
+    import orbax.checkpoint as ocp
+
+    def full(*_, **__):
+        raise ValueError("RESOURCE_EXHAUSTED: No space left on device\nmore")
+
+    checkpoints = checkpoint.Checkpoints(saved)
+    monkeypatch.setattr(ocp.CheckpointManager, "save", full)
+    with pytest.raises(HistoError, match="4: can't be saved: RESOURCE_EXHAUSTED.*steps before"):
+        checkpoints.save(make_state(4), 4, CARD)
+    assert_equal(checkpoints.restore(make_state(0)), make_state(3))
+
+
 def test_load_encoder(saved):
     loaded = checkpoint.load_encoder(saved)
     want = make_state(3)

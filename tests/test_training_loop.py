@@ -174,6 +174,14 @@ def test_other_options_or_data_are_refused(undisturbed, stream):
     train(directory, accepted)
 
 
+def test_a_step_too_large_for_the_device_names_the_batch_size():
+    def update(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    with pytest.raises(HistoError, match="config.data.batch_size: a step does not fit"):
+        loop.rehearse(update, {}, iter([{}]), loop.Clock(iter([])))
+
+
 def test_two_runs_never_share_a_directory(tmp_path, stream):
     from histo_jax import files
 

@@ -90,7 +90,11 @@ class Checkpoints:
         self.latest: int | None = None
 
     def save(self, state: Any, step: int, card: dict) -> None:
-        """Writes host arrays and card as one step; on return it is on disk."""
+        """Writes host arrays and card as one step; on return it is on disk.
+
+        Raises:
+          HistoError: the disk does not take it.
+        """
         arrays = named(state)
         sha256 = digests(arrays)
         entries = {
@@ -98,16 +102,19 @@ class Checkpoints:
             for name, a in arrays.items()
         }
         ocp = self._ocp
-        with ocp.CheckpointManager(self.folder, options=self._options) as manager:
-            manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(arrays),
-                    card=ocp.args.JsonSave(
-                        {"schema": SCHEMA, **card, "step": step, "arrays": entries}
-                    ),
-                ),
-            )
+        about = {"schema": SCHEMA, **card, "step": step, "arrays": entries}
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays), card=ocp.args.JsonSave(about)
+        )
+        try:
+            with ocp.CheckpointManager(self.folder, options=self._options) as manager:
+                manager.save(step, args=parts)
+        except (OSError, ValueError) as error:  # a full disk is a ValueError here
+            line = str(error).split("\n")[0][:200]
+            raise HistoError(
+                self.folder / str(step), "write-failed", f"can't be saved: {line}",
+                "the steps before are whole; make room and run the same command again",
+            ) from error  # fmt: skip
         self.latest = step
 
     def restore(self, template: Any) -> Any | None:

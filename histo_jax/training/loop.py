@@ -13,6 +13,7 @@ from histo_jax import config as options
 from histo_jax import files
 from histo_jax.config import Config
 from histo_jax.data import feed, pipeline
+from histo_jax.errors import HistoError
 from histo_jax.training import card, checkpoint, metrics, optimizer, parallel, state, step, workdir
 from histo_jax.training.stop import Stop
 
@@ -128,13 +129,25 @@ class Clock:
 def rehearse(
     update: Callable, now: state.TrainState, stream: Iterator, clock: Clock
 ) -> tuple[float, Iterator]:
-    """Compiles the step and times it on a copy of the state; the batch used is put back."""
+    """Compiles the step and times it on a copy of the state; the batch used is put back.
+
+    Raises:
+      HistoError: the step does not fit into the memory of a device.
+    """
     batch = next(stream)
-    for _ in range(2):  # the first call compiles
-        copy = jax.tree.map(jnp.copy, now)
-        start = time.perf_counter()
-        jax.block_until_ready(update(copy, batch))
-        seconds = time.perf_counter() - start
+    try:
+        for _ in range(2):  # the first call compiles
+            copy = jax.tree.map(jnp.copy, now)
+            start = time.perf_counter()
+            jax.block_until_ready(update(copy, batch))
+            seconds = time.perf_counter() - start
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise HistoError(
+            "config.data.batch_size", "device-memory", "a step does not fit into the devices' memory",
+            "set it lower, or config.model.dtype=bfloat16",
+        ) from error  # fmt: skip
     return max(seconds, clock.seconds), itertools.chain([batch], stream)
 
 

@@ -58,7 +58,7 @@ def assert_same_run(workdir, other):
 def test_it_says_what_it_will_do_before_it_does(undisturbed):
     _, out = undisturbed
     assert "images: histo_demo/tiny" in out
-    assert "20 to go" in out and "hours at" in out and "images/s" in out
+    assert "20 to go" in out and "minutes at" in out and "images/s" in out
     assert "eval.py" in out.splitlines()[-1]
 
 

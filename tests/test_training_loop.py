@@ -178,7 +178,9 @@ def test_a_step_too_large_for_the_device_names_the_batch_size():
     def update(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    with pytest.raises(HistoError, match="config.data.batch_size: a step does not fit"):
+    with pytest.raises(
+        HistoError, match="config.data.batch_size: a step does not fit into device memory"
+    ):
         loop.rehearse(update, {}, iter([{}]), loop.Clock(iter([])))
 
 

@@ -78,9 +78,12 @@ def train(
             )
         )
         with feed.feed(clock, mapper.place) as ready:
+            if chief:
+                announce(config, mixture, start, total)
             seconds, stream = rehearse(update, now, ready, clock)
             if chief:
-                announce(config, mixture, start, total, seconds)
+                left, speed = metrics.duration((total - start) * seconds), batch_size / seconds
+                print(f"time     about {left} at {speed:,.0f} images/s, as timed now", flush=True)
 
             # Loop: the numbers of step n are read while step n + 1 runs.
             with metrics.Readout(config, directory, start, total, mixture.n, chief) as readout:
@@ -145,14 +148,14 @@ def rehearse(
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise HistoError(
-            "config.data.batch_size", "device-memory", "a step does not fit into the devices' memory",
+            "config.data.batch_size", "device-memory", "a step does not fit into device memory",
             "set it lower, or config.model.dtype=bfloat16",
         ) from error  # fmt: skip
     return max(seconds, clock.seconds), itertools.chain([batch], stream)
 
 
-def announce(config: Config, mixture: Any, start: int, total: int, seconds: float) -> None:
-    """Says what will run and how long it will take, before it runs."""
+def announce(config: Config, mixture: Any, start: int, total: int) -> None:
+    """Says what will run, before the step is compiled."""
     counted = zip(mixture.names, mixture.sizes, strict=True)
     sets = ", ".join(f"{name} ({n:,})" for name, n in counted)
     devices, batch = jax.devices(), config.data.batch_size
@@ -161,5 +164,4 @@ def announce(config: Config, mixture: Any, start: int, total: int, seconds: floa
     print(f"devices  {len(devices)} x {kind}, {batch // len(devices)} images each a step")
     print(f"views    made on the {placement(config)}, recipe {config.augment.recipe}")
     print(f"steps    {start:,} done, {total - start:,} to go, {mixture.n // batch:,} an epoch")
-    hours = (total - start) * seconds / 3600
-    print(f"time     about {hours:,.2f} hours at {batch / seconds:,.0f} images/s, as timed now")
+    print("         compiling and timing one", flush=True)

@@ -116,9 +116,14 @@ class Readout:
             self.log.write(step, {"epoch": epoch, **seen}, {"images_per_s": speed})
             if self.plain and (self.since[0] - self.told > 30 or step == self.total):
                 self.told = self.since[0]
-                hours = (self.total - step) * self.batch_size / speed / 3600
+                left = duration((self.total - step) * self.batch_size / speed)
                 print(
                     f"step     {step:,} of {self.total:,}  loss {seen['loss']:.3f}  "
-                    f"top1 {seen['top1']:.2f}  {speed:,.0f} images/s  {hours:.2f} hours left",
+                    f"top1 {seen['top1']:.2f}  {speed:,.0f} images/s  {left} left",
                     flush=True,
                 )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

@@ -4,6 +4,7 @@ TFDS writes the records; it returns old data without a word when anything change
 when it is killed, and takes a part of a set for the whole. This is what stands around it.
 """
 
+import abc
 import dataclasses
 import importlib.metadata
 import os
@@ -75,9 +76,9 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     # What a subclass gives.
 
+    @abc.abstractmethod
     def find(self, folder: Path) -> list[Item]:
         """The slides or images of the folder; quick, and raises what the user must mend."""
-        raise NotImplementedError
 
     def sources(self, folder: Path, items: list[Item]) -> dict[str, dict]:
         """The files by which a later build knows that nothing changed: see `Plan`."""
@@ -86,9 +87,9 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def prepare(self, plan: Plan) -> None:
         """Work whose result is kept in `self.work`, before records are written."""
 
+    @abc.abstractmethod
     def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:
         """The records of some items, in any order."""
-        raise NotImplementedError
 
     # What TFDS calls.
 
@@ -244,9 +245,9 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             what = f"needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
             raise HistoError(self.data_dir_root, "no-space", what, "free some, or move --data_dir")
 
+    @abc.abstractmethod
     def bytes_needed(self, plan: Plan) -> int:
         """About what the records will take, once `prepare` is done."""
-        raise NotImplementedError
 
 
 def one_line_errors() -> None:

@@ -35,14 +35,35 @@ def test_a_build_and_its_refusal(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_failed_overwrite_keeps_the_old_set(tmp_path):
+    images, data = tmp_path / "images", tmp_path / "data"
+    images.mkdir()
+    folder_builders.picture(1).save(images / "a.png")
+    config = '{"name": "p"}'
+    assert commands.run(*tfds_build("histo_patches", config, images, data)).returncode == 0
+    done = commands.run(*tfds_build("histo_patches", config, tmp_path / "no", data, "--overwrite"))
+    assert "no such folder" in commands.error_line(done)
+    assert open_prepared(data, "histo_patches/p").n == 1
+    folder_builders.picture(2).save(images / "b.png")
+    (images / "a.png").unlink()
+    done = commands.run(*tfds_build("histo_patches", config, images, data, "--overwrite"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert open_prepared(data, "histo_patches/p").n == 1
+
+
+@pytest.mark.slow
 def test_more_refusals_are_one_line(tmp_path):
     slides, data = tmp_path / "slides", tmp_path / "data"
     done = commands.run(*tfds_build("histo_wsi", LAB, slides, data))
     assert "no such folder, or it is empty (name yours by --manual_dir)" in commands.error_line(
         done
     )
+    done = commands.run(*tfds_build("histo_wsi", '{"name": "x"', slides, data))
+    assert "--config: is no JSON" in commands.error_line(done)
     slides.mkdir()
     (slides / "b.svs").write_text("<html>")
+    done = commands.run(*tfds_build("histo_wsi", LAB, slides / "b.svs", data))
+    assert "no such folder, or it is empty" in commands.error_line(done)
     done = commands.run(*tfds_build("histo_wsi", LAB, slides, data))
     assert "gave no record for split train" in commands.error_line(done)
     assert "1 html" in commands.error_line(done)

@@ -3,11 +3,13 @@
 import csv
 import hashlib
 import io
+import os
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests import folder_builders
 from tests.folder_builders import build, decoded, picture
@@ -73,6 +75,34 @@ def test_added_images_extend_and_vanished_ones_are_refused(images, tmp_path):
     with refused("files-vanished", "z.png", "--overwrite"):
         build("histo_patches", folder, data, name="p")
     assert build("histo_patches", folder, data, folder_builders.overwrite(), name="p").n == 3
+
+
+def test_a_pipe_is_refused_and_never_waited_for(images, tmp_path):
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
+    os.mkfifo(folder / "f.png")
+    made = build("histo_patches", folder, tmp_path / "data", name="p")
+    assert made.n == 3 and made.card["summary"]["skipped"]["unreadable"] == 1
+
+
+def test_a_set_whose_shards_are_gone_is_not_unchanged(images, tmp_path):
+    made = build("histo_patches", images, tmp_path, name="p")
+    for shard in made.shards:
+        shard.unlink()
+    with refused("missing-shard", "shard can't be read", "--overwrite"):
+        build("histo_patches", images, tmp_path, name="p")
+
+
+def test_pseudonymised_images_carry_no_metadata(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    text = PngInfo()
+    text.add_text("PatientName", "SMITH^JOHN")
+    picture(1).save(folder / "a.png", pnginfo=text)
+    plain = build("histo_patches", folder, tmp_path / "data", name="plain")
+    hidden = build("histo_patches", folder, tmp_path / "data", name="h", pseudonymise=True)
+    assert b"SMITH" in plain.shards[0].read_bytes()
+    assert b"SMITH" not in hidden.shards[0].read_bytes()
 
 
 def test_too_many_broken_images(images, tmp_path):

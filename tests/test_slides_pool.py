@@ -1,6 +1,7 @@
 """Workers that slides kill, builds that are killed, and the parts they leave."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,12 +75,16 @@ def test_a_part_is_current_for_its_slide_and_options_only(tmp_path):
     [path] = write_slides(tmp_path, ["a.svs"])
     result = cut(path, RULE)
     part = write_part(tmp_path, result, 0)
-    right = (result.id, options_digest(RULE), result.size)
+    right = (result.id, options_digest(RULE), result.size, path)
     assert part_is_current(part, *right)
     assert not part_is_current(part, "0" * 16, *right[1:])
-    assert not part_is_current(part, right[0], options_digest(RULE, 0.25), right[2])
-    assert not part_is_current(part, *right[:2], right[2] + 1)
+    assert not part_is_current(part, right[0], options_digest(RULE, 0.25), *right[2:])
+    assert not part_is_current(part, *right[:2], right[2] + 1, right[3])
     assert not part_is_current(tmp_path / "none.zip", *right)
+    copy = shutil.copy(path, tmp_path / "copy.svs")
+    assert part_is_current(part, *right[:3], copy)
+    os.utime(path, ns=(0, 0))  # fetched again
+    assert not part_is_current(part, *right)
 
 
 def test_damaged_parts(tmp_path):
@@ -89,7 +94,7 @@ def test_damaged_parts(tmp_path):
     whole = part.read_bytes()
     for damaged in (b"", whole[:-30], whole[: len(whole) // 2], b"{}"):
         part.write_bytes(damaged)
-        assert not part_is_current(part, result.id, options_digest(RULE), result.size)
+        assert not part_is_current(part, result.id, options_digest(RULE), result.size, path)
         with pytest.raises(HistoError) as caught:
             read_part(part)
         assert caught.value.reason == "damaged-part"

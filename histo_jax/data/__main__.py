@@ -29,14 +29,21 @@ def arguments() -> argparse.Namespace:
     speed = commands.add_parser("speed", help="images/s of the input pipeline alone")
     for command in (cache, speed):
         command.add_argument("name", help="prepared set, builder/config")
-        command.add_argument("--size", type=int, default=224, help="pixels a side")
+        command.add_argument("--size", type=count, default=224, help="pixels a side")
         command.add_argument("--data_dir", help="default: TFDS_DATA_DIR, else TFDS's default")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--deep", action="store_true", help="hash and decode everything")
     speed.add_argument("--cache", choices=("none", "raw"), default="none")
-    speed.add_argument("--batch_size", type=int, default=256)
+    speed.add_argument("--batch_size", type=count, default=256)
     speed.add_argument("--seconds", type=float, default=10)
     return parser.parse_args()
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return int(text)
 
 
 def main(flags: argparse.Namespace) -> int:
@@ -55,13 +62,14 @@ def main(flags: argparse.Namespace) -> int:
 
 def verify(folder: Path, deep: bool) -> int:
     """Checks every prepared set in or below `folder`; one line each, status 1 if any is damaged."""
-    cards = sorted(folder.rglob(prepared.CARD))
-    if not cards:
+    marks = [*folder.rglob(prepared.CARD), *folder.rglob("*.tfrecord-*-of-*")]
+    versions = sorted({mark.resolve().parent for mark in marks if "/." not in str(mark.parent)})
+    if not versions:
         raise HistoError(folder, "no-set", "no prepared set in or below it")
     damaged = 0
-    for card in cards:
+    for version in versions:
         try:
-            opened = prepared.open_version(card.parent.resolve())
+            opened = prepared.open_version(version)
             caches = []
             if deep:
                 prepared.verify(opened)

@@ -7,6 +7,7 @@ when it is killed, and takes a part of a set for the whole. This is what stands 
 import abc
 import dataclasses
 import importlib.metadata
+import json
 import os
 import shutil
 import sys
@@ -93,6 +94,13 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     # What TFDS calls.
 
+    def is_prepared(self) -> bool:
+        """As TFDS's; False where `tfds build --overwrite` would delete the set at once.
+
+        `download_and_prepare` replaces it instead, once there is another.
+        """
+        return not _asked_to_overwrite() and super().is_prepared()
+
     def download_and_prepare(
         self,
         *,
@@ -115,7 +123,8 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         with files.lock(self.work / "build.lock"):
             self._tidy()
             plan = self._survey(self.folder(download_dir, download_config))
-            if not download_config.download_mode.overwrite_dataset and self._is_current(plan):
+            anew = download_config.download_mode.overwrite_dataset or _asked_to_overwrite()
+            if not anew and self._is_current(plan):
                 print(f"{self.title}: nothing changed since it was built: {self.data_dir}")
                 return
             self._build(plan, download_config, download_dir=download_dir, **others)
@@ -131,7 +140,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
         try:
             return Path(manager.manual_dir)
-        except AssertionError as error:
+        except (AssertionError, OSError) as error:
             raise HistoError(
                 given, "missing", "no such folder, or it is empty", "name yours by --manual_dir"
             ) from error
@@ -187,6 +196,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         version = Path(self.data_dir)
         if not version.exists() or not plans.is_current(version, plan, self.options()):
             return False
+        prepared.open_version(version)  # is it still what was built?
         self._known_info = self._plan = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of protobuf, inside TFDS
@@ -259,8 +269,14 @@ def one_line_errors() -> None:
         sys.excepthook = _one_line
 
 
+def _asked_to_overwrite() -> bool:
+    return "--overwrite" in sys.argv[1:]
+
+
 def _one_line(kind: type, error: BaseException, trace: Any) -> None:
     if issubclass(kind, HistoError):
         print(f"error: {error}", file=sys.stderr)
+    elif issubclass(kind, json.JSONDecodeError):  # TFDS reads --config after it has loaded us
+        print(f"error: --config: is no JSON: {error}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, trace)

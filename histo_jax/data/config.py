@@ -86,6 +86,14 @@ class SlideConfig(FolderConfig):
     timeout_s: float = 600.0
     memory_bytes: int = 4 * 2**30
 
+    def __post_init__(self):
+        super().__post_init__()
+        for name, least in (("workers", 1), ("timeout_s", 1), ("memory_bytes", 2**28)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                what = f"{value} is below {least}"
+                raise HistoError(f"--config, {name}", "config", what)
+
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class ImageConfig(FolderConfig):

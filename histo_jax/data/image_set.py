@@ -39,7 +39,8 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
             if tile is None:
                 if mask is not None:
                     known["mask"] = record.encode_png(mask)
-                encoded = data if keep else record.encode_png(image)
+                whole = keep and not self.names.hidden  # a file's metadata may name the patient
+                encoded = data if whole else record.encode_png(image)
                 yield record.example(encoded, f"{name}-0-0-0", self.title, **known)
             for x, y, piece in pieces:
                 if mask is not None:

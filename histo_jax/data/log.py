@@ -104,7 +104,7 @@ class Log:
         text = f"{self._counts['records']:,} records from {read:,} of {self._found:,} {self._unit}"
         if self._skipped:
             text += f"; skipped: {_counted(self._skipped)}"
-        if self._tiles:
+        if self._tiles.total():
             text += f"; tiles: {_counted(self._tiles)}"
         for line in self._lines[:_SHOWN]:
             text += "\n  " + line.replace("\n", "\\n")

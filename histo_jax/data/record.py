@@ -108,6 +108,8 @@ def read_bytes(path: str | os.PathLike) -> bytes:
       HistoError: `unreadable`, `empty` or `too-many-pixels`.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+            raise _refusal(path, "unreadable", "is a pipe or device, not a file")
         size = os.path.getsize(path)
         if size > MOST_BYTES:
             raise _refusal(path, "too-many-pixels", f"has {size:,} bytes")

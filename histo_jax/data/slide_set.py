@@ -50,7 +50,9 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
                 self.log.tiles(card["counts"])
                 for warning in card["warnings"]:
                     self.log.note(item, warning)
-                if not card["tiles"]:
+                if 0 in card["grid"]:
+                    self.log.note(item, "smaller than one tile")
+                elif not card["tiles"]:
                     self.log.note(item, "no tissue found")
                 self._parts[item.name] = outcome.part
         warning = self.log.few_kept(FEW)

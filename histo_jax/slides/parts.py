@@ -73,13 +73,21 @@ def read_part(path: str | os.PathLike) -> tuple[dict, Iterator[tuple[dict, bytes
     return card, tiles()
 
 
-def part_is_current(path: str | os.PathLike, slide_id: str, digest: str, size: int) -> bool:
-    """Whether a finished part of this slide, cut by these options, lies at `path`."""
+def part_is_current(
+    path: str | os.PathLike, slide_id: str, digest: str, size: int, slide: str | os.PathLike
+) -> bool:
+    """Whether a finished part of this slide, cut by these options, lies at `path`.
+
+    A file `slide` of the name that was cut, but of another time, was fetched again: the id does
+    not see a change in the middle of a large file. A copy by another name is the same slide.
+    """
     if not os.path.exists(path):
         return False
     try:
         card = read_card(path)
     except Exception:  # whatever is wrong with it, it is cut again
+        return False
+    if card.get("name") == Path(slide).name and card.get("mtime_ns") != os.stat(slide).st_mtime_ns:
         return False
     wanted = {"id": slide_id, "options_digest": digest, "size": size}
     return all(card.get(key) == value for key, value in wanted.items())

@@ -32,7 +32,7 @@ def finish(job: dict, cutter: Callable[..., SlideTiles] = cut) -> str:
     triage(path)  # before the digest: that would wait for ever on a pipe
     digest, size = slide_digest(path)
     part = Path(parts_dir) / f"{digest[:16]}.zip"
-    if part_is_current(part, digest[:16], options_digest(rule, mpp), size):
+    if part_is_current(part, digest[:16], options_digest(rule, mpp), size, path):
         return str(part)
     return str(write_part(parts_dir, cutter(path, rule, mpp), time.monotonic() - begin))
 

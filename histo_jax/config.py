@@ -262,6 +262,16 @@ def check(config: Config) -> None:
             what = f"is {field(config, path)!r}"
             raise HistoError(f"config.{path}", "config", what, "must be above 0")
 
+    least = {"optimizer.warmup_epochs": 0, "optimizer.weight_decay": 0, "training.total_steps": 1}
+    for path, low in least.items():
+        value = field(config, path)
+        if value is not None and not low <= value < float("inf"):
+            what = f"is {value!r}"
+            raise HistoError(f"config.{path}", "config", what, f"must be {low} or more")
+    if not 0 <= config.seed < 2**32:
+        what = f"is {config.seed}"
+        raise HistoError("config.seed", "config", what, "must be from 0 to 2^32 - 1")
+
 
 def field(config: Any, path: str) -> Any:
     """The value at a dotted path."""

@@ -118,6 +118,14 @@ def test_another_dtype_is_never_cast(saved):
         checkpoint.Checkpoints(saved).restore(template)
 
 
+def test_a_state_that_is_not_finite_is_never_saved(saved):
+    bad = make_state(4)
+    bad.model_state["batch_stats"]["encoder"]["bn1"]["mean"][0] = np.inf
+    with pytest.raises(HistoError, match="bn1.mean is not finite at step 4"):
+        checkpoint.Checkpoints(saved).save(bad, 4, CARD)
+    assert checkpoint.steps(saved / "checkpoints") == [3, 2, 1]
+
+
 def test_a_full_disk_is_one_line_and_keeps_what_was_saved(saved, monkeypatch):
     import orbax.checkpoint as ocp
 

@@ -93,9 +93,14 @@ class Checkpoints:
         """Writes host arrays and card as one step; on return it is on disk.
 
         Raises:
-          HistoError: the disk does not take it.
+          HistoError: the state is not finite, or the disk does not take it.
         """
         arrays = named(state)
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                what = f"{name} is not finite at step {step}, which is not saved"
+                remedy = f"last good checkpoint: {self.latest}; lower config.optimizer.base_lr"
+                raise HistoError(self.folder, "nan", what, remedy)
         sha256 = digests(arrays)
         entries = {
             name: {"shape": list(a.shape), "dtype": str(a.dtype), "sha256": sha256[name]}

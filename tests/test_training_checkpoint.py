@@ -99,6 +99,13 @@ def test_leftovers_of_a_killed_save_are_ignored(saved):
     assert_equal(checkpoint.Checkpoints(saved).restore(make_state(0)), make_state(3))
 
 
+def test_another_versions_steps_are_left_alone(saved, monkeypatch):
+    monkeypatch.setattr(checkpoint, "SCHEMA", 2)
+    with pytest.raises(HistoError, match="checkpoint of schema 1, this version reads 2"):
+        checkpoint.Checkpoints(saved).restore(make_state(0))
+    assert checkpoint.steps(saved / "checkpoints") == [3, 2, 1]
+
+
 def test_all_damaged_is_an_error_and_loses_nothing(saved, capsys):
     for step in (1, 2, 3):
         flip(largest_file(saved / "checkpoints" / str(step)))

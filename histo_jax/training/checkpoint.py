@@ -136,6 +136,8 @@ class Checkpoints:
             try:
                 arrays, _ = read(self.folder, step)
             except HistoError as error:
+                if error.reason != "checkpoint-damaged":
+                    raise  # another version's: not ours to move
                 print(f"warning: {error}; falling back to the step before", file=sys.stderr)
                 self._set_aside(step)
                 continue

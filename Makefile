@@ -19,6 +19,13 @@ demo: setup
 	$(BIN)/python train.py --config configs/demo.py --config.data.dir=$(DEMO)
 	$(BIN)/python eval.py --config configs/probe.py --checkpoint runs/demo \
 	  --config.data.dir=$(DEMO) --config.dataset=histo_demo/default
+	@printf '\n%s\n' \
+	  'The report: runs/demo/report.html (the slides: $(DEMO)/histo_demo/default/2.0.0/slides.html)' \
+	  'Your own slides:' \
+	  '  source $(BIN)/activate' \
+	  "  tfds build tfds_builders/histo_wsi --config '{\"name\": \"mylab\", \"mpp\": 0.5}' --manual_dir slides/" \
+	  "  python train.py --config configs/simclr_r18.py --config.data.datasets=\"(('histo_wsi/mylab', None),)\"" \
+	  '  python eval.py --config configs/probe.py --checkpoint runs/simclr_r18 --config.dataset=histo_labelled/mylab'
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile

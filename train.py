@@ -1,12 +1,17 @@
-"""Pretrains an encoder: python train.py --config configs/simclr_r18.py --workdir runs/r18
+"""Pretrains an encoder on prepared tissue; the same command resumes a run that was stopped.
 
-Options of the recipe are set by --config.field=value, for example --config.data.batch_size=256.
+Examples:
+  python train.py --config configs/demo.py
+  python train.py --config configs/simclr_r18.py --workdir runs/r18 --config.data.batch_size=256
+  python train.py --config configs/simclr_r18.py --config.probe.dataset=histo_labelled/mylab
 """
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -18,11 +23,24 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     """Our flags, and the `--config.…` flags that follow them."""
     parser = argparse.ArgumentParser(
         description=__doc__,
+        epilog="Options of a recipe, each set by --config.<name>=<value>, and their defaults:\n\n"
+        + options.describe(options.Config),
+        usage="train.py --config RECIPE [--workdir FOLDER] [--config.<name>=<value> …]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help="recipe: file.py or file.py:argument")
-    parser.add_argument("--workdir", type=Path, help="default: runs/<recipe>; resumed if it exists")
+    parser.add_argument(
+        "--config",
+        metavar="RECIPE",
+        required=True,
+        help="file.py or file.py:argument, see configs/",
+    )
+    parser.add_argument(
+        "--workdir",
+        metavar="FOLDER",
+        type=Path,
+        help="default: runs/<recipe>; resumed if it exists",
+    )
     parser.add_argument(
         "--distributed",
         metavar="auto|HOST:PORT,INDEX,COUNT",
@@ -34,7 +52,7 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
 
 def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     config = options.load(options.Config, flags.config, overrides)
-    options.check(config)
+    cluster = processes(flags.distributed) if flags.distributed else None
     from histo_jax.data import mixture
 
     sets = mixture.open_mixture(config.data.dir, config.data.datasets, config.data.split)
@@ -42,16 +60,15 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     import jax
 
     from histo_jax.augment.recipes import make_views
+    from histo_jax.evaluation import online
     from histo_jax.models import build_encoder, build_projector
     from histo_jax.objectives import build_objective
     from histo_jax.training import loop, parallel
 
-    if flags.distributed == "auto":
-        jax.distributed.initialize()
-    elif flags.distributed:
-        address, index, count = flags.distributed.split(",")
-        jax.distributed.initialize(address, int(count), int(index))
+    if cluster is not None:
+        join(cluster)
     warn_about_idle_gpu()
+    probe = online.make_probe(config)
     model, augment = config.model, config.augment
     encoder = build_encoder(model.encoder, model.width, dtype=model.dtype, axis=parallel.AXIS)
     projector = build_projector(
@@ -73,13 +90,37 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     )
     stem = Path(flags.config.partition(":")[0]).stem
     workdir = flags.workdir or Path("runs") / stem
-    loop.train(config, workdir, objective=objective, views=views, mixture=sets)
+    loop.train(config, workdir, objective=objective, views=views, mixture=sets, probe=probe)
     if jax.process_index() == 0:
         print(f"done     {workdir}")
         print(
             f"next     python eval.py --config configs/probe.py --checkpoint {workdir} "
             "--config.dataset=histo_labelled/<name>"
         )
+
+
+def processes(text: str) -> dict[str, Any]:
+    """`--distributed` as arguments of `jax.distributed.initialize`; none for `auto`."""
+    if text == "auto":
+        return {}
+    match = re.fullmatch(r"([^,\s]+:\d+),(\d+),(\d+)", text)
+    if not match or int(match[2]) >= int(match[3]):
+        remedy = "auto, or HOST:PORT,INDEX,COUNT with INDEX from 0 to COUNT - 1"
+        raise errors.HistoError("--distributed", "config", f"is {text!r}", remedy)
+    address, index, count = match.groups()
+    return {"coordinator_address": address, "process_id": int(index), "num_processes": int(count)}
+
+
+def join(cluster: dict[str, Any]) -> None:
+    """Meets the other processes."""
+    import jax
+
+    try:
+        jax.distributed.initialize(**cluster)
+    except (RuntimeError, ValueError) as error:
+        what = "can't join the other processes: " + str(error).split("\n")[0]
+        remedy = "start all of them, or name them: HOST:PORT,INDEX,COUNT"
+        raise errors.HistoError("--distributed", "processes", what, remedy) from error
 
 
 def warn_about_idle_gpu() -> None:

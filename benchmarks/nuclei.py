@@ -13,15 +13,13 @@ One run a training seed; the tables are printed and kept under OUT. It checks th
 import argparse
 import csv
 import json
-import statistics
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from runs import run, table
 
-ROOT = Path(__file__).resolve().parents[1]
 SIDE = 128  # pixels
 CORNERS = ((0, 0), (192, 0), (0, 128), (192, 128))  # of the four patches: x, y
 
@@ -68,33 +66,6 @@ def prepare(source: Path, folder: Path) -> int:
     with open(folder / "labels.csv", "w", newline="") as file:
         csv.writer(file).writerows([("file", "label", "target", "slide"), *rows])
     return len(rows)
-
-
-def run(*command: object) -> None:
-    """Runs one command from the checkout, shown first."""
-    words = [str(part) for part in command]
-    print("$", " ".join(words), flush=True)
-    subprocess.run(words, check=True, cwd=ROOT)
-
-
-def table(reports: list[dict]) -> str:
-    """Mean over all seeds, and the range of the training seeds' means, for every cell."""
-    cells: dict[tuple, list[list[float]]] = {}
-    for number, report in enumerate(reports):
-        for s in report["scores"]:
-            key = (s["split_by"], s["protocol"], s["metric"], s["init"])
-            cells.setdefault(key, [[] for _ in reports])[number].append(s["value"])
-    lines = [
-        f"{'split':8} {'protocol':14} {'metric':10} {'init':20} mean   (range over training seeds)"
-    ]
-    for key, runs in sorted(cells.items()):
-        means = [statistics.fmean(run) for run in runs if run]
-        split, protocol, metric, init = key
-        lines.append(
-            f"{split:8} {protocol:14} {metric:10} {init:20} {statistics.fmean(means):.3f}  "
-            f"({min(means):.3f} to {max(means):.3f})"
-        )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from histo_jax.data import config, drawn
+from histo_jax.data import config, demo_set
+from histo_jax.data.drawn import slides, stain
 from histo_jax.data.prepared import Prepared, open_prepared
 
 BUILDERS = Path(__file__).resolve().parents[1] / "tfds_builders"
@@ -17,7 +18,8 @@ CONFIGS = {
     "histo_wsi": config.SlideConfig,
     "histo_patches": config.ImageConfig,
     "histo_labelled": config.LabelledConfig,
-    "histo_demo": config.DemoConfig,
+    "histo_demo": demo_set.DemoConfig,
+    "histo_demo_patches": demo_set.DemoPatchesConfig,
 }
 
 
@@ -44,16 +46,21 @@ def overwrite() -> dict:
     return {"download_mode": tfds.download.GenerateMode.REUSE_CACHE_IF_EXISTS}
 
 
+def tissue(number: int, side: int) -> np.ndarray:
+    """Stroma from edge to edge, another patient's for every number: uint8 [side, side, 3]."""
+    patient, rng = stain.draw_patient(0, number), np.random.default_rng(number)
+    canvas = slides.canvas_of("stroma", side, patient, rng)
+    return stain.develop(canvas.haematoxylin, canvas.eosin, patient, rng)
+
+
 def picture(number: int, side: int = 48) -> Image.Image:
     """Drawn tissue, another one for every number."""
-    patient = drawn.draw_patient(0, number)
-    return Image.fromarray(drawn.draw("stroma", side, patient, (number,)))
+    return Image.fromarray(tissue(number, side))
 
 
 def slide(path: Path, number: int, side: int = 256) -> None:
     """A drawn slide: 0.5 µm per pixel, so 2 x 2 tiles of 64 at 1 µm."""
-    patient = drawn.draw_patient(0, number)
-    drawn.write_slide(path, drawn.draw("stroma", side, patient, (number,)))
+    slides.write_slide(path, tissue(number, side))
 
 
 def decoded(prepared: Prepared) -> dict[str, dict]:

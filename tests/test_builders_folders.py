@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from histo_jax.data import config, folders
+from histo_jax.data import config, demo_set, folders
 from histo_jax.data.names import KEY, Names
 from histo_jax.slides.rule import TileRule
 from tests.prepared_sets import refused
@@ -214,7 +214,9 @@ def test_options_of_images_and_demo():
     with refused("config", "mpp: 50 µm is not within"):
         config.LabelledConfig(name="x", mpp=50)
     with refused("config", "slides: 7 is no multiple"):
-        config.DemoConfig(name="x", slides=7)
+        demo_set.DemoConfig(name="x", slides=7)
+    with refused("config", "palette: is 'red' .known: classic, other"):
+        demo_set.DemoPatchesConfig(name="x", palette="red")
 
 
 def test_every_option_of_the_cut_can_be_given():

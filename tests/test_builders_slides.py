@@ -1,6 +1,7 @@
 """histo_wsi and histo_demo from folder to prepared set, in this process."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -23,7 +24,7 @@ def slides(tmp_path_factory):
     folder_builders.slide(folder / "sub" / "b.tif", 2)
     shutil.copy(folder / "a.tif", folder / "copy.tif")
     (folder / "page.svs").write_text("<!DOCTYPE html><html>")
-    folder_builders.drawn.write_slide(folder / "glass.tif", np.full((256, 256, 3), 240, np.uint8))
+    folder_builders.slides.write_slide(folder / "glass.tif", np.full((256, 256, 3), 240, np.uint8))
     table = "file,patient,label\na.tif,one,x\ncopy.tif,one,x\nsub/b.tif,two,y\n"
     (folder / "slides.csv").write_text(table)
     return folder
@@ -77,6 +78,16 @@ def test_every_slide_and_tile_is_counted(built):
     (line,) = (built.path / "quarantine.jsonl").read_text().splitlines()
     line = json.loads(line)
     assert line["path"] == "page.svs" and line["reason"] == "html" and len(line["sha256"]) == 64
+
+
+def test_the_page_is_named_at_the_end_and_equal_when_built_again(slides, built, tmp_path, capsys):
+    again = folder_builders.build("histo_wsi", slides, tmp_path, **OPTIONS | {"workers": 2})
+    page = again.path / "slides.html"
+    assert capsys.readouterr().out.splitlines()[-1] == f"look at it: {page}"
+    assert page.read_bytes() == (built.path / "slides.html").read_bytes()
+    text = page.read_text()
+    assert text.count("<article") == 3 and "data:image/jpeg;base64," in text
+    assert all(name in text for name in ("a.tif", "sub/b.tif", "glass.tif: no tissue", "page.svs"))
 
 
 def test_nothing_changed_is_said_and_nothing_done(mine, capsys, monkeypatch):
@@ -227,7 +238,7 @@ def test_few_kept_tiles_name_another_rule(slides, tmp_path, capsys):
     (tmp_path / "mixed").mkdir()
     image = np.full((1024, 1024, 3), 240, np.uint8)
     image[:256, :128] = folder_builders.picture(1, 256).crop((64, 0, 192, 256))
-    folder_builders.drawn.write_slide(tmp_path / "mixed" / "a.tif", image)
+    folder_builders.slides.write_slide(tmp_path / "mixed" / "a.tif", image)
     folder_builders.build("histo_wsi", tmp_path / "mixed", tmp_path / "data", **OPTIONS)
     assert "warning: only 2 of 64 grid tiles were kept by the tissue rule 'otsu'" in (
         out := capsys.readouterr().out
@@ -241,8 +252,11 @@ def test_names_are_hidden_on_demand(slides, tmp_path):
     assert not plain & {*made.table["slide"], *made.table["patient"]}
     assert len(set(made.table["slide"])) == 2 == len(set(made.table["patient"]))
     files = b"".join(p.read_bytes() for p in made.path.iterdir() if p.suffix != ".npz")
+    files = re.sub(rb'"data:image/jpeg;base64,[^"]*"', b"", files)  # any letters, somewhere
     for name in (b"a.tif", b"b.tif", b"copy.tif", b"page.svs", b"one,", b"two"):
         assert name not in files, name
+    text = (made.path / "slides.html").read_text()
+    assert all(name in text for name in set(made.table["slide"])) and "no tissue found" in text
     identities = {p.stem for p in (tmp_path / ".parts/histo_wsi-lab").glob("*.zip")}
     assert not identities & {key.split("-")[0] for key in made.table["key"]}
 
@@ -265,3 +279,14 @@ def test_demo_has_classes_and_patients(tmp_path):
     assert set(made.table["patient"]) == {"patient000", "patient001"}
     assert set(made.table["label"]) == set(range(6))
     assert made.n == made.card["summary"]["records"] > 30
+
+
+def test_drawn_patches_carry_class_cellularity_and_mask(tmp_path):
+    options = {"name": "p", "patients": 2, "size": 16}
+    made = folder_builders.build("histo_demo_patches", None, tmp_path, **options)
+    assert made.n == 2 * 6 * 9 and len(made.card["classes"]) == 6
+    for example in folder_builders.decoded(made).values():
+        assert example["mask"].shape[:2] == (16, 16) and set(np.unique(example["mask"])) <= {0, 1}
+        assert abs(100 * example["mask"].mean() - example["target"]) < 0.01
+    drawn = [row.split(",")[1] for row in next(tmp_path.rglob("labels.csv")).read_text().split()]
+    assert not {"patient000", "patient001"} & set(drawn)  # the slides' patients

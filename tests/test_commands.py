@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from histo_jax.training import checkpoint
-from tests import commands
+from tests import commands, events
 
 
 @pytest.fixture(scope="session")
@@ -32,12 +33,15 @@ def data(tmp_path_factory):
     return folder
 
 
+PROBE = ("--config.probe.dataset=histo_demo/tiny", "--config.probe.every=6")
+
+
 @pytest.fixture(scope="session")
 def undisturbed(data, tmp_path_factory):
     """A run that nobody stops."""
     workdir = tmp_path_factory.mktemp("undisturbed")
     done = commands.train(
-        "--config", commands.TINY, "--workdir", workdir, f"--config.data.dir={data}"
+        "--config", commands.TINY, "--workdir", workdir, f"--config.data.dir={data}", *PROBE
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return workdir, done.stdout
@@ -58,7 +62,10 @@ def assert_same_run(workdir, other):
 def test_it_says_what_it_will_do_before_it_does(undisturbed):
     _, out = undisturbed
     assert "images: histo_demo/tiny" in out
-    assert "20 to go" in out and "minutes at" in out and "images/s" in out
+    assert "20 to go" in out and re.search(
+        r"about [\d.]+ (seconds|minutes) at [\d,]+ images/s", out
+    )
+    assert "probe    histo_demo/tiny, every 6 steps" in out
     assert "eval.py" in out.splitlines()[-1]
 
 
@@ -81,11 +88,15 @@ def kill_at(workdir, flags, step, number=signal.SIGKILL):
 
 def test_killed_and_resumed_equals_undisturbed(data, undisturbed, tmp_path):
     flags = ["--config", commands.TINY, "--workdir", str(tmp_path), f"--config.data.dir={data}"]
+    flags += PROBE
     assert kill_at(tmp_path, flags, 8) == -signal.SIGKILL
     assert kill_at(tmp_path, flags, 12, signal.SIGTERM) == os.EX_TEMPFAIL
     done = commands.train(*flags)
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(tmp_path, undisturbed[0])
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if "knn" in x] == [6, 12, 18, 20]
+    events.assert_view_of(tmp_path, lines)
 
 
 @pytest.mark.slow
@@ -93,6 +104,7 @@ def test_killed_and_resumed_equals_undisturbed(data, undisturbed, tmp_path):
 def test_killed_at_random_moments(data, undisturbed, tmp_path, seed):
     """Any moment: importing, compiling, saving."""
     flags = ["--config", commands.TINY, "--workdir", str(tmp_path), f"--config.data.dir={data}"]
+    flags += PROBE
     rng = np.random.default_rng(seed)
     for _ in range(3):
         process = subprocess.Popen(
@@ -147,28 +159,47 @@ def test_raw_cache_without_tensorflow_on_other_devices(data, tmp_path):
     assert "tensorflow: can't be imported" in commands.error_line(refused)
 
 
-def test_two_processes_equal_one(data, tmp_path):
-    common = ["--config", commands.TINY, f"--config.data.dir={data}", *SHORT,
-              "--config.augment.placement=device"]  # fmt: skip
-    one, two = tmp_path / "one", tmp_path / "two"
-    done = commands.train(*common, "--workdir", one, devices=4)
-    assert done.returncode == 0, done.stderr[-3000:]
+def start_two(*flags, second=()):
+    """Two processes of one run; `second` are flags of the second alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [
+    return [
         subprocess.Popen(
-            [sys.executable, "train.py", *common, "--workdir", str(two),
+            [sys.executable, "train.py", *map(str, flags), *(second if index else ()),
              f"--distributed=127.0.0.1:{port},{index},2"],
             cwd=commands.ROOT, env=commands.environment(devices=2),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for index in range(2)
     ]  # fmt: skip
-    for process in started:
+
+
+@pytest.mark.parametrize(
+    ("flag", "field"),
+    [("--config.seed=1", "seed"), ("--config.training.total_steps=4", "training.total_steps")],
+)
+def test_two_processes_that_differ_both_refuse(data, tmp_path, flag, field):
+    common = ["--config", commands.TINY, f"--config.data.dir={data}", *SHORT, "--workdir", tmp_path]
+    for process in start_two(*common, second=[flag]):
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 1, err[-3000:]
+        assert f"error: process 1: differs from process 0 in config.{field} (" in err
+        assert "Traceback" not in err
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_two_processes_equal_one(data, tmp_path):
+    common = ["--config", commands.TINY, f"--config.data.dir={data}", *SHORT, *PROBE,
+              "--config.augment.placement=device"]  # fmt: skip
+    one, two = tmp_path / "one", tmp_path / "two"
+    done = commands.train(*common, "--workdir", one, devices=4)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for process in start_two(*common, "--workdir", two):
         _, err = process.communicate(timeout=240)
         assert process.returncode == 0, err[-3000:]
     np.testing.assert_allclose(losses(two), losses(one), rtol=1e-5)
+    assert (two / "metrics.jsonl").read_text().count('"knn"') == 1
     a, b = arrays(one), arrays(two)
     for name in a:
         np.testing.assert_allclose(b[name], a[name], atol=1e-4, err_msg=name)
@@ -209,18 +240,29 @@ def test_the_papers_recipe_takes_steps(data, tmp_path, placement):
         (["--config.data.batchsize=4"], "config.data.batchsize: no such field .did you mean config.data.batch_size"),
         (["--config.data.cache=fast"], "config.data.cache: is 'fast' .known: none, raw"),
         (["--config.data.datasets=histo_wsi/mylab"], "histo_wsi/mylab: no such prepared set"),
+        (["--config.data.datasets=('histo_wsi/mylab', None)"], "holds 'histo_wsi/mylab', wants pairs of a name and a weight"),
+        (["--distributed=foo"], "--distributed: is 'foo' .auto, or HOST:PORT,INDEX,COUNT"),
+        (["--distributed=localhost:1,2,2"], "INDEX from 0 to COUNT - 1"),
+        (["--config", "README.md"], "README.md: is no Python file"),
+        (["--config.augment.jitter=wild"], "config.augment.jitter: is 'wild' .known: none, light"),
     ],
     ids=lambda x: x if isinstance(x, str) else None,
 )  # fmt: skip
 def test_train_refuses_in_seconds_and_one_line(tmp_path, flags, message):
-    import re
-
     start = time.monotonic()
     done = commands.train(
         "--config", "configs/simclr_r18.py", f"--config.data.dir={tmp_path}", *flags
     )
     assert re.search(message, commands.error_line(done)), done.stderr
     assert time.monotonic() - start < 20
+
+
+def test_help_shows_examples_and_every_option():
+    done = commands.train("--help")
+    assert done.returncode == 0
+    assert "  python train.py --config configs/demo.py" in done.stdout
+    assert "training.save_every      1000 " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
 
 
 def test_batch_and_devices_must_agree(data, tmp_path):

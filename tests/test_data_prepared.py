@@ -198,6 +198,23 @@ def test_deep_verify_and_reading_find_one_flipped_byte(tiny, fraction):
         list(read_images(tiny, np.arange(tiny.n), 24, 16))
 
 
+@pytest.mark.parametrize("name", prepared.BESIDE)
+@pytest.mark.parametrize("damage", ["gone", "changed"])
+def test_deep_verify_looks_at_the_files_beside_the_shards(tmp_path, name, damage):
+    made = make_set(tmp_path, n=4)
+    for beside in prepared.BESIDE:
+        (made.path / beside).write_text("{}")
+    prepared.write_index(made.path, {})
+    opened = prepared.open_version(made.path)
+    prepared.verify(opened)
+    if damage == "gone":
+        (made.path / name).unlink()
+    else:
+        (made.path / name).write_text("{ ")
+    with refused("damaged", name, "is gone" if damage == "gone" else "not what the build wrote"):
+        prepared.verify(opened)
+
+
 def test_deep_verify_finds_damage_beside_the_images(tiny):
     flip(tiny.shards[2], int(tiny.table["offset"][60]) + 9)  # the length's checksum
     with refused("damaged", tiny.shards[2].name, "beside the images"):

@@ -58,7 +58,10 @@ def test_a_cache_that_is_not_this_sets_is_refused(tiny):
     np.save(path, np.zeros((3, SIZE, SIZE, 3), np.uint8))
     with refused("damaged", r"holds uint8\[3, 16, 16, 3\], the set has 21 images"):
         raw.open_raw(tiny, SIZE)
-    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    sample = json.loads(facts.read_text())["sample"]
+    row = next(row for row in range(21) if str(row) not in sample)  # quick looks miss one pixel
+    at = len(data) - (21 - row) * SIZE * SIZE * 3
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
     raw.open_raw(tiny, SIZE)
     with refused("damaged", "pixels differ"):
         raw.verify_raw(tiny)
@@ -66,6 +69,22 @@ def test_a_cache_that_is_not_this_sets_is_refused(tiny):
     facts.write_text(json.dumps(json.loads(facts.read_text()) | {"keys": "0" * 64}))
     with refused("other-keys", "other images or another order"):
         raw.open_raw(tiny, SIZE)
+
+
+def test_pixels_in_another_order_are_noticed_at_once(tiny):
+    path = raw.build_raw(tiny, SIZE)
+    pixels, rng = np.load(path), np.random.default_rng(0)
+    np.save(path, pixels[rng.permutation(len(pixels))])
+    with refused("damaged", "image .* is not the one written there", "remove it and make it"):
+        raw.open_raw(tiny, SIZE)
+    np.save(path, pixels)
+    raw.open_raw(tiny, SIZE)
+    facts = path.with_suffix(".json")
+    older = json.loads(facts.read_text())
+    assert 8 < len(older.pop("sample")) <= raw.SAMPLE
+    facts.write_text(json.dumps(older))  # made before there were samples
+    np.save(path, pixels[::-1])
+    raw.open_raw(tiny, SIZE)
 
 
 def test_no_space_is_said_before_the_work(tiny, monkeypatch):

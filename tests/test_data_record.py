@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from histo_jax.data import record
@@ -41,6 +42,13 @@ def png16(channels: int) -> bytes:
     rows = b"".join(b"\0" + bytes(range(8 * 2 * channels)) for _ in range(8))
 
     return png(8, 16, {1: 0, 3: 2}[channels], rows)
+
+
+def tiff(values: np.ndarray) -> bytes:
+    """A TIFF that Pillow does not know."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, photometric="rgb")
+    return buffer.getvalue()
 
 
 def png(side: int, bits: int, colour: int, rows: bytes) -> bytes:
@@ -111,6 +119,8 @@ JPEG = saved(RGB, "JPEG", quality=90)
         pytest.param(png16(1), "colour-16-bit", id="gray 16"),
         pytest.param(png16(3), "colour-16-bit", id="RGB 16"),
         pytest.param(saved(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "colour-float", id="float"),
+        pytest.param(tiff(np.ones((9, 9, 3), np.uint16)), "colour-16-bit", id="RGB 16 tiff"),
+        pytest.param(tiff(np.ones((9, 9, 3), np.float32)), "colour-float", id="RGB float tiff"),
         pytest.param(saved(RGB.convert("LAB"), "TIFF"), "colour-other", id="Lab"),
         pytest.param(JPEG[: len(JPEG) // 2], "damaged", id="cut jpeg"),
         pytest.param(saved(RGB, "PNG")[:-300], "damaged", id="cut png"),

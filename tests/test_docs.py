@@ -148,8 +148,15 @@ def check_data(monkeypatch, arguments):
 
 
 def check_training(monkeypatch, arguments):
-    with pytest.raises(HistoError, match="holds no checkpoint"):  # all else was fine
+    with pytest.raises(
+        HistoError, match="no such folder .give a work directory"
+    ):  # all else was fine
         parsed(monkeypatch, importlib.import_module("histo_jax.training.__main__").main, *arguments)
+
+
+def check_doctor(monkeypatch, arguments):
+    with pytest.raises(SystemExit, match="^0$"):
+        importlib.import_module("histo_jax.doctor").main([*arguments, "--help"])
 
 
 def check_benchmark(monkeypatch, arguments):
@@ -191,6 +198,7 @@ CHECKS = {
     ("python", "eval.py"): check_eval,
     ("python", "-m", "histo_jax.data"): check_data,
     ("python", "-m", "histo_jax.training"): check_training,
+    ("python", "-m", "histo_jax.doctor"): check_doctor,
     ("python",): check_benchmark,
     ("tfds", "build"): check_tfds,
     ("make",): check_make,
@@ -230,24 +238,30 @@ def test_flag_in_passing(page, flag, monkeypatch):
 
 @pytest.mark.parametrize(
     ("heading", "name"),
-    [("Slides", "SlideConfig"), ("Images", "LabelledConfig"), ("Drawn tissue", "DemoConfig")],
+    [
+        ("Slides", "config.SlideConfig"),
+        ("Images", "config.LabelledConfig"),
+        ("Drawn tissue", "demo_set.DemoConfig"),
+        ("Drawn patches", "demo_set.DemoPatchesConfig"),
+    ],
 )
 def test_options_and_their_defaults(heading, name):
+    module, _, name = name.partition(".")
     options = importlib.import_module("histo_jax.data.config")
+    schema = getattr(importlib.import_module(f"histo_jax.data.{module}"), name)
     common = rows(text("docs/data.md").partition("\n## ")[0])
     told = {
         codes(row[0])[0]: json.loads(codes(row[1])[0])
         for row in [*common, *rows(section("docs/data.md", heading))]
         if len(row) == 3 and codes(row[0]) and codes(row[1])
     }
-    schema = getattr(options, name)
     fields = {
         f.name: f.default for f in dataclasses.fields(schema) if f.name not in options._THEIRS
     }
-    if name == "DemoConfig":  # only what differs from slides
-        slides = {f.name: f.default for f in dataclasses.fields(options.SlideConfig)}
+    if module == "demo_set":  # only what differs from slides or images
+        base = {f.name: f.default for f in dataclasses.fields(schema.__mro__[1])}
         common_names = {codes(row[0])[0] for row in common}
-        fields = {k: v for k, v in fields.items() if k in common_names or slides.get(k, ...) != v}
+        fields = {k: v for k, v in fields.items() if k in common_names or base.get(k, ...) != v}
     assert told == fields
 
 

@@ -15,9 +15,9 @@ def row(init, value, ci, protocol="linear", seed=0, metric="macro_f1", split_by=
     }  # fmt: skip
 
 
-def make(*rows, pretrained_on=False):
+def make(*rows, pretrained_on=None):
     data = {"name": "b/c", "n": 200, "n_groups": 30, "pretrained_on": pretrained_on}
-    return report.build(list(rows), [], [], data, {}, None, {})
+    return report.build(list(rows), [], [], [], data, {}, None, {}, None)
 
 
 def test_rows_have_the_fields_of_the_schema(tmp_path):
@@ -84,8 +84,9 @@ def test_raw_random_counts_against_standardised_ssl_and_the_reverse():
 
 def test_table_prints_every_cell_and_no_other():
     built = make(row("ssl", 0.8, [0.7, 0.9]), row("ssl", 0.7, [0.6, 0.8], split_by="grouped"),
-                 row("random", 0.5, None, protocol="knn20"), pretrained_on=True)  # fmt: skip
+                 row("random", 0.5, None, protocol="knn20"), pretrained_on={"images": 7, "unknown": ["x/y"]})  # fmt: skip
     text = report.table(built)
     assert "split paper" in text and "split grouped" in text and "knn20" in text
     assert "0.800 [0.700, 0.900]" in text and "0.500\n" in text
-    assert "nan" not in text and "None" not in text and "pretrained on these images" in text
+    assert "nan" not in text and "None" not in text and "7 of them were in pretraining" in text
+    assert "unknown whether pretraining on x/y" in text

@@ -1,43 +1,15 @@
 """`evaluate` from end to end on a made-up set: rows, files, refusals, determinism."""
 
-import dataclasses
 import json
 import types
 
 import numpy as np
 import pytest
 
-from histo_jax.config import EvalConfig
 from histo_jax.errors import HistoError
-from histo_jax.evaluation import features, floors, labelled, linear, report, run
+from histo_jax.evaluation import features, floors, labelled, linear, pretraining, report, run
 from histo_jax.models import build_encoder
-
-SIZE, CLASSES = 16, ("stroma", "tumour", "debris")
-CARD = {
-    "encoder": "resnet_tiny", "width": 8, "image_size": SIZE, "mean": [0.5] * 3, "std": [0.5] * 3,
-    "datasets": [{"name": "b/c", "n": 1, "content_hash": "abc"}],
-}  # fmt: skip
-
-
-def prepared(n=96, target=False, groups=True, **columns):
-    """Three classes that differ in colour; four images a patient, one class a patient."""
-    rng = np.random.default_rng(0)
-    label = (np.arange(n) // 4) % 3
-    colour = np.array([(200, 80, 160), (120, 60, 150), (220, 210, 215)])[label]
-    noise = rng.integers(-30, 31, (n, SIZE, SIZE, 3))
-    table = {
-        "key": np.array([f"k{i:03d}" for i in range(n)]),
-        "patient": np.array([f"p{i // 4}" if groups else "" for i in range(n)]),
-        "slide": np.array([""] * n),
-        "split": np.array(["train"] * n),
-        "sha256": np.array([f"{i:064d}" for i in range(n)], "S64"),
-    }
-    table |= {"target": (label * 30 + 10).astype(np.float32)} if target else {"label": label}
-    return types.SimpleNamespace(
-        name="b/c", path="data/b/c/1.0.0", n=n, table=table | columns,
-        card={"content_hash": "abc", "classes": None if target else list(CLASSES)},
-        images=np.clip(colour[:, None, None] + noise, 0, 255).astype(np.uint8),
-    )  # fmt: skip
+from tests.labelled_sets import CARD, CLASSES, SIZE, config, prepared
 
 
 @pytest.fixture
@@ -75,13 +47,9 @@ def test_targets_are_scored_and_classes_beside_them_are_strata(world):
         assert abs(kind[rows].sum() - 32 * share) <= 2, part
 
 
-def config(**changes) -> EvalConfig:
-    return dataclasses.replace(EvalConfig(dataset="b/c", repeats=1, batch_size=32), **changes)
-
-
-def test_every_cell_is_there_once_and_the_file_is_the_return(world, loaded, tmp_path, capsys):
-    result = run.evaluate(config(repeats=2), loaded, None, tmp_path)
-    assert json.loads((tmp_path / report.FILE).read_text()) == result
+def test_every_cell_is_there_once_and_the_file_is_the_return(world, loaded, tmp_path):
+    result = run.evaluate(config(repeats=2), loaded, None).report
+    assert json.loads(report.write(tmp_path, result).read_text()) == result
     cells = [
         tuple(r[k] for k in ("init", "protocol", "split_by", "seed", "metric"))
         for r in result["scores"]
@@ -105,29 +73,29 @@ def test_every_cell_is_there_once_and_the_file_is_the_return(world, loaded, tmp_
     assert {c["learning_rate"] for c in result["choices"]} <= set(linear.RATES)
     assert all(c["updates"] == c["epoch"] for c in result["choices"])  # one batch an epoch
     assert world.reads == [96]  # decoded once
-    text = capsys.readouterr().out
-    assert "strongest floor" in text and "pretrained on these images" in text
+    text = report.table(result)
+    assert "strongest floor" in text and "96 of them were in pretraining" in text
     # Colour is the class here: a histogram must find it, and the report must say so.
     value = {c[:5]: r["value"] for c, r in zip(cells, result["scores"], strict=True)}
     assert value["colour_histogram", "knn20", "grouped", 0, "macro_f1"] == 1.0
 
 
-def test_two_runs_are_equal(world, loaded, tmp_path):
+def test_two_runs_are_equal(world, loaded):
     one = config(init=("random", "random_calibrated"), split_by=("grouped",))
-    results = [run.evaluate(one, loaded, None, tmp_path / name) for name in "ab"]
+    results = [run.evaluate(one, loaded, None).report for _ in "ab"]
     assert results[0] == results[1]
 
 
-def test_floors_alone_need_no_encoder(world, tmp_path, monkeypatch):
+def test_floors_alone_need_no_encoder(world, monkeypatch):
     monkeypatch.setattr(run, "UNTRAINED", run.UNTRAINED | CARD)
-    result = run.evaluate(config(init=("random", "mean_rgb")), None, None, tmp_path)
+    result = run.evaluate(config(init=("random", "mean_rgb")), None, None).report
     assert {r["init"] for r in result["scores"]} == {"random", "mean_rgb"}
     assert result["card"] is None
 
 
-def test_targets_give_regression(world, loaded, tmp_path):
+def test_targets_give_regression(world, loaded):
     world.set = prepared(target=True)
-    result = run.evaluate(config(init=("mean_rgb",)), loaded, None, tmp_path)
+    result = run.evaluate(config(init=("mean_rgb",)), loaded, None).report
     assert {r["metric"] for r in result["scores"]} == {"l1"} and result["per_class"] == []
     assert {r["protocol"] for r in result["scores"]} == {
         "regression", "regression_raw", "knn20", "knn200",
@@ -136,30 +104,59 @@ def test_targets_give_regression(world, loaded, tmp_path):
     assert all(r["value"] < 5 for r in near)  # colour gives the target away
 
 
-def test_unlabelled_rows_are_left_out(world, loaded, tmp_path):
+def test_unlabelled_rows_are_left_out(world, loaded):
     label = world.set.table["label"].copy()
     label[:12] = -1
     world.set = prepared(label=label)
-    result = run.evaluate(config(init=(), split_by=("paper",)), loaded, None, tmp_path)
+    result = run.evaluate(config(init=(), split_by=("paper",)), loaded, None).report
     assert result["data"]["n"] == 84 and world.reads == [84]
 
 
-def test_official_split_replaces_the_drawn_ones(world, loaded, tmp_path):
+def test_official_split_replaces_the_drawn_ones(world, loaded):
     split = np.repeat(["train", "validation", "test"], [48, 24, 24])
     world.set = prepared(split=split)
-    result = run.evaluate(config(init=()), loaded, None, tmp_path)
+    result = run.evaluate(config(init=()), loaded, None).report
     assert {(r["split_by"], r["n"], r["n_groups"]) for r in result["scores"]} == {
         ("official", 24, 6)
     }
 
 
-def test_without_ids_grouped_is_absent(world, loaded, tmp_path):
+def test_without_ids_grouped_is_absent(world, loaded):
     world.set = prepared(groups=False)
-    result = run.evaluate(config(init=()), loaded, None, tmp_path)
+    result = run.evaluate(config(init=()), loaded, None).report
     assert {r["split_by"] for r in result["scores"]} == {"paper"}
     with pytest.raises(HistoError) as error:
-        run.evaluate(config(init=(), split_by=("grouped",)), loaded, None, tmp_path / "b")
-    assert error.value.reason == "no-groups" and not (tmp_path / "b").exists()
+        run.evaluate(config(init=(), split_by=("grouped",)), loaded, None)
+    assert error.value.reason == "no-groups"
+
+
+def test_images_of_pretraining_are_counted_by_their_bytes(world, loaded, monkeypatch):
+    """Another set, without labels, of 20 of the same images; one that isn't here; one rebuilt."""
+    sha256 = world.set.table["sha256"]
+    patches = types.SimpleNamespace(
+        card={"content_hash": "patches"},
+        table={"sha256": sha256[:20]},
+        rows=lambda _: np.arange(20),
+    )
+    here = {"histo_patches/lab": patches, "histo_wsi/rebuilt": patches}
+
+    def open_prepared(_, name):
+        if name not in here:
+            raise HistoError(name, "no-set", "no such prepared set")
+        return here[name]
+
+    monkeypatch.setattr(pretraining, "open_prepared", open_prepared)
+    card = CARD | {"datasets": [
+        {"name": "histo_patches/lab", "n": 20, "content_hash": "patches"},
+        {"name": "histo_wsi/gone", "n": 9, "content_hash": "gone"},
+        {"name": "histo_wsi/rebuilt", "n": 9, "content_hash": "as it was"},
+    ]}  # fmt: skip
+    other = types.SimpleNamespace(**vars(loaded) | {"card": card})
+    result = run.evaluate(config(init=(), split_by=("paper",)), other, None).report
+    unknown = ["histo_wsi/gone", "histo_wsi/rebuilt"]
+    assert result["data"]["pretrained_on"] == {"images": 20, "unknown": unknown}
+    text = report.table(result)
+    assert "20 of them were in pretraining" in text and "histo_wsi/gone had them" in text
 
 
 def few(label):
@@ -175,25 +172,31 @@ def few(label):
         ({"label": few(prepared().table["label"])}, "class-absent"),
         ({"label": np.full(96, -1)}, "no-labels"),
         ({"label": np.full(96, 5)}, "label"),
+        ({"label": np.full(96, 1)}, "class-absent"),
         ({"split": np.repeat(["train", "test"], [46, 50])}, "split-leak"),
     ],
 )
-def test_sets_that_cannot_be_scored_are_refused_before_any_read(
-    world, loaded, tmp_path, change, reason
-):
+def test_sets_that_cannot_be_scored_are_refused_before_any_read(world, loaded, change, reason):
     world.set = prepared(**change)
     with pytest.raises(HistoError) as error:
-        run.evaluate(config(), loaded, None, tmp_path)
+        run.evaluate(config(), loaded, None)
     assert error.value.reason == reason and error.value.remedy and not world.reads
 
 
+def test_one_target_for_all_is_refused(world, loaded):
+    world.set = prepared(target=True)
+    world.set.table["target"] = np.full(96, 50.0, np.float32)
+    with pytest.raises(HistoError, match="every target is 50"):
+        run.evaluate(config(), loaded, None)
+
+
 @pytest.mark.parametrize("scale", [1 / 100, -1, 2])
-def test_targets_that_are_not_percent_are_refused(world, loaded, tmp_path, scale):
+def test_targets_that_are_not_percent_are_refused(world, loaded, scale):
     target = prepared(target=True).table["target"] * scale
     world.set = prepared(target=True)
     world.set.table["target"] = target
     with pytest.raises(HistoError, match=r"wanted percent"):
-        run.evaluate(config(), loaded, None, tmp_path)
+        run.evaluate(config(), loaded, None)
 
 
 @pytest.mark.parametrize(
@@ -201,20 +204,20 @@ def test_targets_that_are_not_percent_are_refused(world, loaded, tmp_path, scale
     [("layer", "layer5"), ("init", ("imagenot",)), ("split_by", ("slide",)), ("dataset", ""),
      ("protocol", "svm"), ("repeats", 0)],
 )  # fmt: skip
-def test_unknown_options_are_refused(world, loaded, tmp_path, field, value):
+def test_unknown_options_are_refused(world, loaded, field, value):
     with pytest.raises(HistoError) as error:
-        run.evaluate(config(**{field: value}), loaded, None, tmp_path)
+        run.evaluate(config(**{field: value}), loaded, None)
     assert field in str(error.value) and not world.reads
 
 
-def test_weights_of_another_network_are_refused(world, loaded, tmp_path):
+def test_weights_of_another_network_are_refused(world, loaded):
     other = types.SimpleNamespace(**vars(loaded) | {"card": CARD | {"width": 4}})
     with pytest.raises(HistoError, match=r"run/7: another network.*bn1\.mean: float32\(8,\)"):
-        run.evaluate(config(), other, None, tmp_path)
+        run.evaluate(config(), other, None)
     assert not world.reads
 
 
-def test_real_nuclei(world, real_data, tmp_path, monkeypatch):
+def test_real_nuclei(world, real_data, monkeypatch):
     """81 stained images, nuclear area in percent: texture must say more than the mean does."""
     from PIL import Image
 
@@ -232,17 +235,17 @@ def test_real_nuclei(world, real_data, tmp_path, monkeypatch):
     world.set.images, world.size = np.stack(images), SIZE * 6
     monkeypatch.setitem(linear.fit.__kwdefaults__, "epochs", linear.EPOCHS)
     only = config(init=("texture", "mean_rgb"), repeats=3, image_size=SIZE * 6)
-    result = run.evaluate(only, None, None, tmp_path)
+    result = run.evaluate(only, None, None).report
     rows = report.summarise(result)
     value = {(r["init"], r["protocol"]): r["value"] for r in rows}
     constant = np.abs(np.array(area) - np.mean(area)).mean()
     assert max(value["texture", "knn20"], value["texture", "regression"]) < constant
 
 
-def test_shuffled_labels_are_near_chance(world, loaded, tmp_path):
+def test_shuffled_labels_are_near_chance(world, loaded):
     """Nothing of the test part may reach the heads: with labels drawn at random none can win."""
     label = np.random.default_rng(1).permutation(np.arange(480) % 3)
     world.set = prepared(n=480, groups=False, label=label)
-    result = run.evaluate(config(init=("texture", "colour_histogram")), loaded, None, tmp_path)
+    result = run.evaluate(config(init=("texture", "colour_histogram")), loaded, None).report
     values = [r["value"] for r in result["scores"] if r["metric"] == "accuracy"]
     assert 0.2 < min(values) and max(values) < 0.5

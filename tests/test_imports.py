@@ -14,19 +14,24 @@ ROOMS = {
     "errors": ((), ()),
     "files": ((), ()),
     "config": ((), ()),
+    "doctor": (("slides", "data"), ("jax", "packaging")),
+    "pages": ((), ("jinja2", "PIL")),
     "slides": ((), ("numpy", "openslide", "PIL", "scipy")),
     "data": (
-        ("slides",),
+        ("slides", "pages"),
         ("tensorflow", "tensorflow_datasets", "numpy", "PIL", "scipy", "jax", "tqdm", "tifffile"),
     ),
     "augment": ((), ("jax",)),
     "models": ((), ("jax", "flax")),
     "losses": ((), ("jax", "optax")),
     "objectives": (("augment", "models", "losses"), ("jax",)),
-    "training": (("objectives", "data", "config"), ("jax", "optax", "orbax", "numpy", "tqdm")),
+    "training": (
+        ("objectives", "data", "config"),
+        ("jax", "optax", "orbax", "numpy", "tqdm", "tensorboardX"),
+    ),
     "evaluation": (
-        ("models", "data", "slides", "augment", "losses", "training", "config"),
-        ("jax", "optax", "sklearn", "skimage", "numpy", "tqdm"),
+        ("models", "data", "slides", "augment", "losses", "training", "config", "pages"),
+        ("jax", "optax", "sklearn", "skimage", "matplotlib", "numpy", "threadpoolctl", "tqdm"),
     ),
 }
 JAX_IN_DATA = {"feed.py", "pipeline.py"}  # the feed and the host placement

@@ -66,6 +66,7 @@ def test_a_part_holds_what_was_cut(tmp_path):
     expected = [(vars(tile).copy(), tile.jpeg) for tile in result.tiles]
     for fields, _ in expected:
         del fields["jpeg"]
+    assert parts.read_thumbnail(part) == result.thumbnail and card["tried"] == result.tried
     assert list(tiles) == expected
     with zipfile.ZipFile(part) as archive:
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
@@ -85,6 +86,20 @@ def test_a_part_is_current_for_its_slide_and_options_only(tmp_path):
     assert part_is_current(part, *right[:3], copy)
     os.utime(path, ns=(0, 0))  # fetched again
     assert not part_is_current(part, *right)
+
+
+def test_a_part_of_an_older_form_is_cut_again(tmp_path):
+    """Before there were thumbnails, by an equal rule."""
+    [path] = write_slides(tmp_path / "slides", ["a.svs"])
+    part = write_part(tmp_path, cut(path, RULE), 0)
+    with zipfile.ZipFile(part) as whole:
+        members = {i.filename: whole.read(i) for i in whole.infolist()}
+    del members["thumbnail.jpg"]
+    with zipfile.ZipFile(part, "w") as older:
+        for name, data in members.items():
+            older.writestr(name, data)
+    [outcome] = cut_slides(jobs([path]), RULE, tmp_path, 1)
+    assert outcome.error is None and parts.read_thumbnail(part)[:2] == b"\xff\xd8"
 
 
 def test_damaged_parts(tmp_path):

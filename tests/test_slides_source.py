@@ -457,6 +457,13 @@ def test_a_dicom_slide_is_its_series(real_data, tmp_path):
     assert slide_id(alone) != slide_id(one)  # a missing instance is another slide
 
 
+def test_a_dicom_series_says_what_it_lacks(real_data, tmp_path):
+    shutil.copy(real_data / "wsi_synthetic" / "boxes_1.dcm", tmp_path)
+    with pytest.raises(HistoError, match="series lacks instance 1, has 2: .*companion") as caught:
+        Slide(tmp_path / "boxes_1.dcm")
+    assert caught.value.reason == "missing-member"
+
+
 @pytest.mark.parametrize(
     "name, reason",
     [

@@ -227,7 +227,7 @@ def test_changed_while_it_was_read(tmp_path, monkeypatch):
 def test_threshold_of_a_large_level_is_sampled(slide_path, monkeypatch):
     with Slide(slide_path) as slide:
         whole = slide_threshold(slide)
-        monkeypatch.setattr("histo_jax.slides.tiles.MOST_WHOLE", 1000)
+        monkeypatch.setattr("histo_jax.slides.overview.MOST_WHOLE", 1000)
         sampled = slide_threshold(slide)
     noise, purple = tissue.saturation(np.array([[files.WHITE, files.PURPLE]], np.uint8))[0]
     assert noise < whole < purple and noise < sampled < purple

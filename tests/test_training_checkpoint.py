@@ -1,15 +1,18 @@
 """Checkpoints: verified, explained, never another network's."""
 
+import json
 import shutil
-import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
+from histo_jax import errors
 from histo_jax.errors import HistoError
 from histo_jax.training import checkpoint
+from histo_jax.training.__main__ import main
 from histo_jax.training.state import TrainState
 
 CARD = {"encoder": "resnet_tiny", "width": 8}
@@ -83,6 +86,7 @@ def test_damage_is_found_and_the_step_before_is_used(saved, capsys, damage):
     assert_equal(checkpoints.restore(make_state(0)), make_state(2))
     warnings = [x for x in capsys.readouterr().err.splitlines() if x.startswith("warning:")]
     assert len(warnings) == 1 and "falling back" in warnings[0]
+    checkpoints.set_aside()
     assert (saved / "damaged" / "3").is_dir()
     checkpoints.save(make_state(3), 3, CARD)  # the place is free again
     assert_equal(checkpoint.Checkpoints(saved).restore(make_state(0)), make_state(3))
@@ -100,18 +104,62 @@ def test_leftovers_of_a_killed_save_are_ignored(saved):
 
 
 def test_another_versions_steps_are_left_alone(saved, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SCHEMA", 2)
-    with pytest.raises(HistoError, match="checkpoint of schema 1, this version reads 2"):
+    monkeypatch.setattr(checkpoint, "SCHEMA", 3)
+    with pytest.raises(HistoError, match="checkpoint of schema 2, this version reads 3"):
         checkpoint.Checkpoints(saved).restore(make_state(0))
     assert checkpoint.steps(saved / "checkpoints") == [3, 2, 1]
 
 
-def test_all_damaged_is_an_error_and_loses_nothing(saved, capsys):
+def test_all_damaged_is_an_error_and_moves_nothing(saved):
     for step in (1, 2, 3):
         flip(largest_file(saved / "checkpoints" / str(step)))
     with pytest.raises(HistoError, match="none of 3 checkpoints is whole"):
         checkpoint.Checkpoints(saved).restore(make_state(0))
-    assert sorted(p.name for p in (saved / "damaged").iterdir()) == ["1", "2", "3"]
+    assert checkpoint.steps(saved / "checkpoints") == [3, 2, 1]
+    assert not (saved / "damaged").exists()
+
+
+def test_damaged_steps_stay_where_the_good_one_is_another_networks(saved):
+    flip(largest_file(saved / "checkpoints" / "3"))
+    with pytest.raises(HistoError, match="another network"):
+        checkpoint.Checkpoints(saved).restore(make_state(0, width=16))
+    assert checkpoint.steps(saved / "checkpoints") == [3, 2, 1]
+
+
+def card_file(workdir, step=3):
+    (path,) = (p for p in (workdir / "checkpoints" / str(step) / "card").rglob("metadata"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"resnet_tiny"', '"resnet_tinz"'),
+        ('"width": 8', '"width": 9'),
+        ('"step": 3', '"step": 2'),
+        ('"schema": 2', '"schema": 3'),
+        ('"sha256": ', '"sha257": '),
+        ('"arrays"', '"brrays"'),
+        ("{", "["),
+    ],
+)
+def test_a_card_that_is_not_what_was_saved_is_found(saved, capsys, old, new):
+    path = card_file(saved)
+    text = path.read_text()
+    spaced = old if old in text else old.replace(": ", ":")
+    assert spaced in text
+    path.write_text(text.replace(spaced, new))
+    with pytest.raises(HistoError, match="3: (its card is not what was saved|checkpoint can't)"):
+        checkpoint.read(saved / "checkpoints", 3)
+    assert_equal(checkpoint.Checkpoints(saved).restore(make_state(0)), make_state(2))
+
+
+def test_cards_of_the_first_schema_are_read(saved):
+    path = card_file(saved)
+    card = json.loads(path.read_text())
+    del card["sha256"]
+    path.write_text(json.dumps(card | {"schema": 1}))
+    assert checkpoint.read(saved / "checkpoints", 3)[1]["step"] == 3
 
 
 def test_another_network_is_refused_by_leaf(saved):
@@ -141,7 +189,10 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_saved(saved, monkeypatch):
 
     checkpoints = checkpoint.Checkpoints(saved)
     monkeypatch.setattr(ocp.CheckpointManager, "save", full)
-    with pytest.raises(HistoError, match="4: can't be saved: RESOURCE_EXHAUSTED.*steps before"):
+    with pytest.raises(HistoError, match="4: can't be saved: the disk is full .the steps before"):
+        checkpoints.save(make_state(4), 4, CARD)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(HistoError, match="step 4 needs 0.0 MB, 0.0 are free"):
         checkpoints.save(make_state(4), 4, CARD)
     assert_equal(checkpoints.restore(make_state(0)), make_state(3))
 
@@ -178,11 +229,29 @@ def test_twenty_flips_are_twenty_found(tmp_path):
             checkpoint.read(tmp_path / "checkpoints", 1)
 
 
-def test_verify_command(saved):
-    ask = [sys.executable, "-m", "histo_jax.training", "verify", str(saved)]
-    good = subprocess.run(ask, capture_output=True, text=True)
-    assert good.returncode == 0 and good.stdout.count("arrays whole") == 3
+def verify(monkeypatch, capsys, path):
+    """Status and output of `python -m histo_jax.training verify`."""
+    monkeypatch.setattr(sys, "argv", ["verify", "verify", str(path)])
+    return errors.run(main), capsys.readouterr()
+
+
+def test_verify(saved, monkeypatch, capsys):
+    good, told = verify(monkeypatch, capsys, saved)
+    assert good == 0 and told.out.count("arrays whole") == 3
     flip(largest_file(saved / "checkpoints" / "2"))
-    bad = subprocess.run(ask, capture_output=True, text=True)
-    assert bad.returncode == 1 and "checkpoints/2: " in bad.stderr
-    assert "Traceback" not in bad.stderr
+    bad, told = verify(monkeypatch, capsys, saved)
+    assert bad == 1 and told.out.count("arrays whole") == 2
+    assert "checkpoints/2: " in told.err and "Traceback" not in told.err
+
+
+def test_verify_takes_a_step_or_says_what_to_give(saved, monkeypatch, capsys):
+    good, told = verify(monkeypatch, capsys, saved / "checkpoints" / "2")
+    assert good == 0 and told.out.splitlines() == ["step 2: 5 arrays whole"]
+    good, told = verify(monkeypatch, capsys, saved / "checkpoints")
+    assert good == 0 and told.out.count("arrays whole") == 3
+    delete(largest_file(saved / "checkpoints" / "2" / "card"))
+    bad, told = verify(monkeypatch, capsys, saved / "checkpoints" / "2")
+    assert bad == 1 and told.err.count("\n") == 1
+    for wrong, what in ((saved / "nowhere", "no such folder"), (saved.parent, "no checkpoint")):
+        bad, told = verify(monkeypatch, capsys, wrong)
+        assert bad == 1 and what in told.err and "or a step in its checkpoints/" in told.err

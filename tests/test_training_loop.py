@@ -1,21 +1,25 @@
 """The loop: resumed = undisturbed, and loud where it must stop."""
 
 import dataclasses
+import errno
 import json
 import os
 import signal
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from histo_jax import config as options
+from histo_jax import files
 from histo_jax.data import pipeline
 from histo_jax.errors import HistoError, Resume
 from histo_jax.models import build_encoder, build_projector
 from histo_jax.objectives import build_objective
-from histo_jax.training import checkpoint, loop, parallel
+from histo_jax.training import checkpoint, loop, metrics, parallel, progress
+from tests import events
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -27,6 +31,7 @@ def make_config(**changes) -> options.Config:
         "data": {"image_size": SIZE, "batch_size": BATCH},
         "augment": {"placement": "host"},
         "optimizer": {"warmup_epochs": 0.5},
+        "probe": {"every": 2},
         "training": {"total_steps": STEPS, "save_every": 2, "log_every": 1},
     }
     for path, value in changes.items():
@@ -69,6 +74,13 @@ def stream(monkeypatch):
     return fake_batches(monkeypatch)
 
 
+def probe(params, batch_stats):
+    """Some number that says which encoder it was given."""
+    return {
+        "knn": float(np.abs(params["conv1"]["kernel"]).sum() + batch_stats["bn1"]["mean"].sum())
+    }
+
+
 def train(directory, config=None, data=None):
     return loop.train(
         config or make_config(),
@@ -76,7 +88,12 @@ def train(directory, config=None, data=None):
         objective=objective(),
         views=None,
         mixture=data or mixture(),
+        probe=probe,
     )
+
+
+def log(directory):
+    return [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +128,7 @@ def test_resumed_equals_undisturbed_to_the_bit(tmp_path, stream, undisturbed, at
     directory, want = undisturbed
     same_state(final, want)
     assert (tmp_path / "metrics.jsonl").read_bytes() == (directory / "metrics.jsonl").read_bytes()
+    events.assert_view_of(tmp_path, log(directory))
 
 
 def test_a_finished_run_is_left_as_it_is(undisturbed, stream):
@@ -121,14 +139,18 @@ def test_a_finished_run_is_left_as_it_is(undisturbed, stream):
 
 
 def test_the_work_directory_explains_itself(undisturbed):
-    directory, _ = undisturbed
+    directory, final = undisturbed
     card = json.loads((directory / "card.json").read_text())
     assert card["encoder"] == "resnet_tiny" or card["encoder"] == "resnet18"
     assert card["mpp"] == [0.5, 0.5]
     assert card["datasets"] == [{"name": "histo_patches/x", "n": IMAGES, "content_hash": "h"}]
-    lines = [json.loads(x) for x in (directory / "metrics.jsonl").read_text().splitlines()]
+    lines = log(directory)
     assert [x["step"] for x in lines] == list(range(1, STEPS + 1))
+    assert [x["step"] for x in lines if "knn" in x] == [2, 4, 6]
+    events.assert_view_of(directory, lines)
     assert {"loss", "top1", "alignment", "uniformity", "spread", "gradient_norm"} <= set(lines[0])
+    stats = final.model_state["batch_stats"]["encoder"]
+    assert lines[-1] | probe(final.params["encoder"], stats) == lines[-1]
     timing = [json.loads(x) for x in (directory / "timing.jsonl").read_text().splitlines()]
     assert all(x["images_per_s"] > 0 for x in timing)
     assert checkpoint.load_encoder(directory).card["step"] == STEPS
@@ -156,11 +178,27 @@ def test_nan_stops_loudly_and_is_never_saved(tmp_path, stream):
     assert checkpoint.steps(tmp_path / "checkpoints") == [2]
 
 
-def test_collapse_stops_loudly(tmp_path, stream):
-    stream["views"] = lambda x: x * np.float32(0)  # every image the same: one point
-    config = make_config(training__total_steps=80, training__save_every=100)
-    with pytest.raises(HistoError, match="one point for 50 steps .*last good checkpoint: none"):
+def test_collapse_is_counted_from_the_end_of_warm_up(tmp_path):
+    watch = metrics.Watch(tmp_path, warmup_steps=100)
+    flat = {"loss": 1.0, "gradient_norm": 1.0, "spread": 1e-4}
+    for step in range(1, 150):
+        watch.look(step, flat, None)
+    with pytest.raises(HistoError, match="one point for 50 steps .step 150.*checkpoint: none"):
+        watch.look(150, flat, None)
+    assert watch.collapsed == 150  # nothing was saved for as long
+    watch.look(151, flat | {"spread": 0.5}, None)
+    assert watch.collapsed == 0
+
+
+def test_the_checkpoint_named_is_from_before_the_collapse(tmp_path, stream):
+    def flatten():
+        stream["views"] = lambda x: x * np.float32(0)
+
+    stream[6] = flatten
+    config = make_config(training__total_steps=80, training__save_every=3)
+    with pytest.raises(HistoError, match=r"one point .*step 56.*last good checkpoint: 6"):
         train(tmp_path, config)
+    assert checkpoint.steps(tmp_path / "checkpoints") == [6, 3]
 
 
 def test_other_options_or_data_are_refused(undisturbed, stream):
@@ -170,8 +208,129 @@ def test_other_options_or_data_are_refused(undisturbed, stream):
     with pytest.raises(HistoError, match="made with other the prepared data"):
         train(directory, data=mixture("other"))
     train(directory, make_config(training__log_every=3))  # changes nothing that is computed
-    accepted = make_config(objective__temperature=0.5, training__on_change="accept")
-    train(directory, accepted)
+    train(directory, make_config(probe__dataset="histo_labelled/x", probe__every=5))
+
+
+def test_accepted_changes_are_written_only_once_the_state_is_restored(tmp_path, stream):
+    def stop():
+        raise Killed
+
+    stream[3] = stop
+    with pytest.raises(Killed):
+        train(tmp_path)
+    before = (tmp_path / "config.json").read_bytes(), (tmp_path / "card.json").read_bytes()
+    other = make_config(objective__temperature=0.5, training__on_change="accept")
+    shorter = make_config(
+        training__total_steps=2, optimizer__warmup_epochs=0.25, training__on_change="accept"
+    )
+    folder = tmp_path / "checkpoints" / "2"
+    train(tmp_path, shorter)  # nothing to do
+    folder.rename(tmp_path / "2")
+    folder.mkdir()
+    with pytest.raises(HistoError, match="none of 1 checkpoints"):
+        train(tmp_path, other)
+    folder.rmdir()
+    (tmp_path / "2").rename(folder)
+    assert before == (
+        (tmp_path / "config.json").read_bytes(),
+        (tmp_path / "card.json").read_bytes(),
+    )
+    del stream[3]
+    train(tmp_path, other)
+    assert json.loads((tmp_path / "config.json").read_text())["objective"]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("config.json", "[]", "config.json: was not written by a run"),
+        ("config.json", "{", "config.json: not readable as JSON"),
+        ("card.json", "{}", "card.json: was not written by a run"),
+        ("metrics.jsonl", '{"a": 1}\n', "metrics.jsonl: holds a line that no run wrote: .'a': 1"),
+        ("metrics.jsonl", "3\n", "holds a line that no run wrote: 3"),
+        ("timing.jsonl", '{"step": "x"}\n', "timing.jsonl: holds a line"),
+    ],
+)
+def test_foreign_files_are_refused_and_left(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(HistoError, match=message):
+        train(tmp_path)
+    assert (tmp_path / name).read_text() == text
+
+
+def test_a_file_is_no_work_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HistoError, match="file: is a file .give --workdir a folder"):
+        train(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"config": {"seed": 1, "data": {"split": "train"}}},
+            "process 1: differs .* in config.seed ",
+        ),
+        ({"the prepared data": "e"}, "in the prepared data "),
+        ({"the version of": {"jax": "0"}}, "in the version of.jax "),
+    ],
+)
+def test_processes_that_differ_are_refused(monkeypatch, change, message):
+    from jax.experimental import multihost_utils
+
+    mine = {"config": {"seed": 0, "data": {"split": "train"}}, "the prepared data": "d",
+            "the version of": {"jax": "1"}}  # fmt: skip
+    theirs = json.dumps(mine | change, sort_keys=True).encode()
+
+    def allgather(x):
+        if x.ndim == 0:
+            return np.stack([x, np.int32(len(theirs))])
+        return np.stack([x, np.frombuffer(theirs.ljust(len(x)), np.uint8)])
+
+    parallel.agree(mine)  # one process: nothing
+    monkeypatch.setattr(multihost_utils, "process_allgather", allgather)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(HistoError, match=message):
+        parallel.agree(mine)
+
+
+def test_what_must_be_equal_on_all_processes():
+    config = make_config()
+    facts = loop.plan_facts(config, mixture())
+    for changed in (
+        make_config(training__save_every=3), make_config(training__log_every=2),
+        make_config(augment__placement="device"), make_config(training__total_steps=7),
+    ):  # fmt: skip
+        assert loop.plan_facts(changed, mixture()) != facts
+    elsewhere = make_config(data__dir="/mnt/other", data__cache="raw")
+    assert loop.plan_facts(elsewhere, mixture()) == facts
+
+
+def test_a_probed_step_has_a_line_of_its_own(tmp_path):
+    """… and what the probe says is asked for after the numbers were found sound."""
+    config = make_config(training__log_every=100)
+    good = {n: jnp.float32(0.5) for n in ("loss", "top1", "spread", "gradient_norm")}
+    with metrics.Readout(config, tmp_path, 0, STEPS, IMAGES, True) as readout:
+        for step in range(1, 5):
+            readout.push(step, good, None)
+            if step == 3:
+                readout.settle(None, lambda: {"knn": 0.25})
+        readout.push(5, good | {"loss": jnp.float32(np.nan)}, None)
+        with pytest.raises(HistoError, match="loss is nan at step 5"):
+            readout.settle(None, lambda: pytest.fail("probed"))
+    (line,) = log(tmp_path)
+    assert (line["step"], line["knn"]) == (3, 0.25)
+    events.assert_view_of(tmp_path, [line])
+
+
+def test_a_full_disk_is_one_line_in_the_log_too(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = metrics.Log(tmp_path, 0)
+    monkeypatch.setattr(files, "append_line", full)
+    with pytest.raises(HistoError, match="metrics.jsonl: cannot write: No space left"):
+        log.write(1, {"loss": 1.0}, {"images_per_s": 1.0})
 
 
 def test_a_step_too_large_for_the_device_names_the_batch_size():
@@ -194,3 +353,30 @@ def test_two_runs_never_share_a_directory(tmp_path, stream):
 def test_planned_steps_drop_the_last_partial_batch():
     config = dataclasses.replace(make_config(), training=options.Training(epochs=3))
     assert loop.planned_steps(config, images=BATCH * 4 + 3) == 12
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 2**30), ("total_steps", 2**31)])
+def test_more_steps_than_can_be_counted_are_refused(name, value):
+    with pytest.raises(HistoError, match=rf"config.training.{name}: makes [\d,]+ steps"):
+        loop.planned_steps(
+            make_config(**{"training__total_steps": None, f"training__{name}": value}), IMAGES
+        )
+
+
+def test_a_log_file_gets_a_line_now_and_then(monkeypatch, capsys):
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
+    bar = progress.Progress(0, 1200, 16, True)
+    for step in range(1, 13):
+        probed = {"knn": 0.5} if step == 5 else {}
+        bar.show(step, {"loss": 3.0, "top1": 0.25, **probed})
+    bar.show(1200, {"loss": 2.0, "top1": 0.5})
+    bar.close()
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines() == [
+        "step         4 of 1,200  loss 3.000  top1 0.250  2 images/s  3.3 hours left",
+        "step         8 of 1,200  loss 3.000  top1 0.250  knn 0.500  2 images/s  3.3 hours left",
+        "step        12 of 1,200  loss 3.000  top1 0.250  knn 0.500  2 images/s  3.3 hours left",
+        "step     1,200 of 1,200  loss 2.000  top1 0.500  knn 0.500  148 images/s",
+    ]

@@ -1,4 +1,4 @@
-"""LARS against google-research/simclr's law, and the schedule."""
+"""LARS against google-research/simclr's law, Adam against torch's, and the schedule."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,10 @@ from histo_jax.training import optimizer
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "lars.json").read_text())
 
 
-def trajectory(schedule, weight_decay):
+def trajectory(make, schedule, weight_decay):
     """Parameters after each of the three updates of the vector."""
     params = {"W": jnp.array(VECTORS["W0"]), "b": jnp.array(VECTORS["b0"])}
-    tx = optimizer.lars(schedule, weight_decay)
+    tx = make(schedule, weight_decay)
     state, seen = tx.init(params), []
     for grad_w, grad_b in zip(VECTORS["gW"], VECTORS["gb"], strict=True):
         grads = {"W": jnp.array(grad_w), "b": jnp.array(grad_b)}
@@ -39,10 +39,29 @@ def trajectory(schedule, weight_decay):
 )
 def test_lars_vectors(name, rates, weight_decay):
     with jax.enable_x64(True):
-        seen = trajectory(lambda step: jnp.array(rates)[step], weight_decay)
+        seen = trajectory(optimizer.lars, lambda step: jnp.array(rates)[step], weight_decay)
         for got, want in zip(seen, VECTORS[name], strict=True):
             np.testing.assert_allclose(got["W"], want["W"], rtol=1e-9)
             np.testing.assert_allclose(got["b"], want["b"], rtol=1e-9, atol=1e-12)
+
+
+def test_adam_is_torchs_with_coupled_decay():
+    with jax.enable_x64(True):
+        last = trajectory(optimizer.adam, lambda step: 1e-3, 0.1)[-1]
+        want = [[0.998076112249, -1.998531204082], [0.501105787295, 2.997268641451]]
+        np.testing.assert_allclose(last["W"], want, rtol=1e-9)
+        np.testing.assert_allclose(last["b"], [0.297882189365, -0.698911202762], rtol=1e-9)
+
+
+def test_the_rate_of_lars_grows_with_the_batch_and_adams_does_not():
+    for name, want in {"lars": 0.6, "adam": 0.3}.items():
+        options = Optimizer(name=name, base_lr=0.3, warmup_epochs=1)
+        rate = optimizer.schedule(options, batch_size=512, images=5120, total_steps=100)
+        np.testing.assert_allclose(rate(jnp.asarray(10)), want, rtol=1e-6)
+
+
+def test_warm_up_is_whole_steps_as_simclr_counts_them():
+    assert optimizer.warmup_steps(Optimizer(warmup_epochs=10), 512, 40_900) == 798  # of 798.8
 
 
 def test_schedule_vector():
@@ -63,5 +82,5 @@ def test_a_warm_up_longer_than_the_run_is_refused():
 
 
 def test_an_unknown_optimizer_lists_the_known():
-    with pytest.raises(HistoError, match="is 'sgd' .known: lars"):
+    with pytest.raises(HistoError, match="is 'sgd' .known: lars, adam"):
         optimizer.build(Optimizer(name="sgd"), optax.constant_schedule(1.0))

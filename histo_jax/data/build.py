@@ -92,6 +92,10 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:
         """The records of some items, in any order."""
 
+    def page(self, version: Path) -> Path | None:
+        """Writes a page about the set into its version folder; none here."""
+        return None
+
     # What TFDS calls.
 
     def is_prepared(self) -> bool:
@@ -156,8 +160,10 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             none = False
             self.log.count("records")
             yield example["key"], example
-        if none:
+        self._open_splits.discard(split)
+        if none or not self._open_splits:  # the last: before TFDS says that all went well
             self.log.check(self._plan.folder, self.config.max_quarantine)
+        if none:
             what = f"gave no record for split {split}: {self.log.told()}"
             raise HistoError(self._plan.folder, "no-records", what)
 
@@ -205,7 +211,8 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _build(self, plan: Plan, download_config: Any, **arguments: Any) -> None:
         version = Path(self.data_dir)
-        self._plan, self._known_info = plan, None
+        self._plan, self._known_info, self._page = plan, None, None
+        self._open_splits = {item.split for item in plan.items}
         self.log = Log(self.work, self.UNIT, len(plan.items), self.names)
         self.prepare(plan)
         self.log.check(plan.folder, self.config.max_quarantine)
@@ -228,12 +235,15 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise
         shutil.rmtree(self._old, ignore_errors=True)
         print(f"{self.title}: {self.log.told()}\n{version}")
+        if self._page is not None:
+            print(f"look at it: {self._page}")
         if download_config.max_examples_per_split is not None:
             print("a sample, not a set: it has no card, and the next build replaces it")
 
     def _finish(self, plan: Plan, version: Path) -> None:
-        """Writes the quarantine, the index and last the card."""
+        """Writes the quarantine, the page, the index and last the card."""
         shutil.copyfile(self.log.path, version / self.log.path.name)
+        self._page = self.page(version)
         options = self.options()
         versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
         prepared.write_index(

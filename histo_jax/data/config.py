@@ -125,23 +125,3 @@ class LabelledConfig(ImageConfig):
     """
 
     instance_masks: bool = False
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class DemoConfig(SlideConfig):
-    """Options of histo_demo.
-
-    Attributes:
-      slides: how many are drawn: one of each of the six classes a patient.
-    """
-
-    slides: int = 48
-    mpp: float | None = 1.0
-    min_foreground: float = 0.1  # fat is nearly all glass
-    tile_size: int = 64
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.slides < 6 or self.slides % 6:
-            what = f"{self.slides} is no multiple of the six classes"
-            raise HistoError("--config, slides", "config", what)

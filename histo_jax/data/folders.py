@@ -1,5 +1,6 @@
 """A user's folder: which slides or images it holds, and what its tables say of them."""
 
+import collections
 import csv
 import dataclasses
 import difflib
@@ -109,6 +110,13 @@ def labelled(folder: Path) -> list[Item]:
     else:
         found = _by_class(folder, found, masks.is_dir())
     return _with_masks(masks, found) if masks.is_dir() else found
+
+
+def left_out(folder: Path, items: list[Item]) -> collections.Counter[str]:
+    """What else lies below a folder of images, by suffix; tables and masks in use don't count."""
+    used = {path for item in items for path in (item.file, item.mask)}
+    used |= {folder / SLIDE_TABLE, folder / LABEL_TABLE}
+    return collections.Counter(p.suffix.lower() for p in walk(folder) if p not in used)
 
 
 def walk(folder: Path) -> Iterator[Path]:

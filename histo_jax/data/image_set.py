@@ -18,6 +18,10 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
     def find(self, folder: Path) -> list[Item]:
         return folders.images(folder)
 
+    def prepare(self, plan: Plan) -> None:
+        """Looks at what lies beside the images."""
+        self.log.left_out(folders.left_out(plan.folder, plan.items))
+
     def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:
         tile = self.config.tile
         for item in items:
@@ -74,6 +78,13 @@ class LabelledBuilder(ImageBuilder, skip_registration=True):
             what = f"targets are of whole images, tile={self.config.tile} asks for parts"
             raise HistoError(folder, "target", what, "cut the images first, or leave out tile")
         return found
+
+    def prepare(self, plan: Plan) -> None:
+        """As above; a set that can't be scored is made, but not without a word."""
+        super().prepare(plan)
+        if plan.classes and len(plan.classes) == 1 and not (plan.target or plan.mask):
+            print(f"{self.title}: warning: one class only, {plan.classes[0]!r}: nothing to tell "
+                  "apart, so eval.py will refuse it")  # fmt: skip
 
     def _mask(self, item: Item, size: tuple[int, int]) -> Any:
         if item.mask is None:

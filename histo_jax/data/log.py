@@ -5,12 +5,12 @@ import math
 from pathlib import Path
 
 from histo_jax import files
-from histo_jax.data.folders import Item
+from histo_jax.data.folders import IMAGE_SUFFIXES, Item
 from histo_jax.data.names import Names
 from histo_jax.errors import HistoError
 
 SHARE, LEAST = 0.1, 5  # of the files may be refused, whichever is more
-_SHOWN = 10  # refused files a summary names
+_SHOWN, _KINDS = 10, 5  # refused files, and suffixes, that a summary names
 
 
 class Log:
@@ -24,6 +24,7 @@ class Log:
         self._counts: collections.Counter[str] = collections.Counter()
         self._skipped: collections.Counter[str] = collections.Counter()
         self._tiles: collections.Counter[str] = collections.Counter()
+        self._left_out: collections.Counter[str] = collections.Counter()
         self._seen: dict[str, Item] = {}
         self._lines: list[str] = []
 
@@ -34,6 +35,10 @@ class Log:
     def tiles(self, counts: dict[str, int]) -> None:
         """Adds what became of the cells of a slide's grid."""
         self._tiles.update(counts)
+
+    def left_out(self, suffixes: dict[str, int]) -> None:
+        """Adds files that nobody reads, by suffix."""
+        self._left_out.update(suffixes)
 
     def note(self, item: Item, text: str) -> None:
         """Keeps a line for the end."""
@@ -96,7 +101,9 @@ class Log:
         counts = {"files": self._found, "read": self._found - self._skipped.total()}
         skipped = dict(sorted(self._skipped.items()))
         tiles = {"tiles": dict(self._tiles)} if self._tiles else {}
-        return {**counts, **self._counts, "skipped": skipped, **tiles}
+        # By number only: a name may end in anything, also in what pseudonymise hides.
+        other = {"other_files": self._left_out.total()} if self._left_out else {}
+        return {**counts, **self._counts, **other, "skipped": skipped, **tiles}
 
     def told(self) -> str:
         """The summary in words."""
@@ -106,6 +113,16 @@ class Log:
             text += f"; skipped: {_counted(self._skipped)}"
         if self._tiles.total():
             text += f"; tiles: {_counted(self._tiles)}"
+        images = sum(self._left_out[suffix] for suffix in IMAGE_SUFFIXES)
+        kinds = [
+            suffix for suffix, _ in self._left_out.most_common() if suffix not in IMAGE_SUFFIXES
+        ]
+        if kinds:
+            named = ", ".join(ascii(kind or "no suffix")[1:-1] for kind in kinds[:_KINDS])
+            named += ", …" if len(kinds) > _KINDS else ""
+            text += f"; {self._left_out.total() - images:,} files of other kinds ignored ({named})"
+        if images:
+            text += f"; {images:,} images that are not asked for ignored"
         for line in self._lines[:_SHOWN]:
             text += "\n  " + line.replace("\n", "\\n")
         more = len(self._lines) - _SHOWN

@@ -19,6 +19,7 @@ from histo_jax.errors import HistoError
 
 SCHEMA = 1
 CARD, INDEX = "card.json", "index.npz"
+BESIDE = ("dataset_info.json", "features.json", "quarantine.jsonl")  # TFDS's, and the build's
 REBUILD = "build it again with `tfds build --overwrite`"
 _SHARD = re.compile(r".+-(?P<split>[^-]+)\.tfrecord-\d{5,}-of-(?P<count>\d{5,})")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -146,7 +147,7 @@ def check_shards(prepared: Prepared) -> None:
 
 
 def verify(prepared: Prepared) -> None:
-    """Reads, hashes and decodes every image, and hashes every shard.
+    """Reads, hashes and decodes every image, and hashes every shard and the files beside them.
 
     Raises:
       HistoError: the first damage, with shard and key.
@@ -161,6 +162,11 @@ def verify(prepared: Prepared) -> None:
         if files.sha256_file(shard) != prepared.card["shards"][shard.name]["sha256"]:
             what = "bytes beside the images differ from those written by the build"
             raise HistoError(shard, "damaged", what, f"copy it again, or {REBUILD}")
+    for name, digest in prepared.card.get("beside", {}).items():
+        file = prepared.path / name
+        if not file.is_file() or files.sha256_file(file) != digest:
+            what = "is not what the build wrote" if file.exists() else "is gone"
+            raise HistoError(file, "damaged", what, f"copy it again, or {REBUILD}")
 
 
 def content_hash(
@@ -235,6 +241,11 @@ def write_index(version_dir: str | os.PathLike, card_fields: dict) -> dict:
                 "sha256": files.sha256_file(shard),
             }
             for shard, count in zip(shards, records, strict=True)
+        },
+        "beside": {
+            name: files.sha256_file(version_dir / name)
+            for name in BESIDE
+            if (version_dir / name).exists()
         },
         "index_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
     }  # fmt: skip

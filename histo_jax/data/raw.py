@@ -13,6 +13,7 @@ from histo_jax.data.prepared import Prepared
 from histo_jax.errors import HistoError
 
 BATCH = 128  # images decoded at a time while building
+SAMPLE = 16  # images compared whenever a cache is opened: 3 ms at 224 pixels
 
 
 def raw_path(prepared: Prepared, image_size: int) -> Path:
@@ -30,7 +31,7 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
     """Decodes every record once into `uint8[n, size, size, 3]`, in the order of the index.
 
     A good cache is left as it is. The file appears whole or not at all, then its `.json`: digest
-    of the keys, sha256 of the pixels, n, size.
+    of the keys, sha256 of the pixels and of a sample of the images, n, size.
 
     Raises:
       HistoError: a damaged record, too little space, another process building the same file.
@@ -47,6 +48,7 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
         raise HistoError(path, "no-space", what, "free some, or use data.cache=none")
 
     rows, pixels = np.arange(prepared.n), hashlib.sha256()
+    chosen, sample, done = _sample(prepared), {}, 0
     bar = tqdm(total=prepared.n, unit=" images", unit_scale=True, dynamic_ncols=True)
     with files.lock(path.with_suffix(".lock")), files.atomic(path) as file, bar:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -54,8 +56,11 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
         for images in decode.decode_rows(prepared, rows, image_size, BATCH):
             file.write(images.data)
             pixels.update(images.data)
+            for row in chosen[(chosen >= done) & (chosen < done + len(images))].tolist():
+                sample[str(row)] = _digest(images[row - done])
+            done += len(images)
             bar.update(len(images))
-    facts = {"keys": keys_digest(prepared), "sha256": pixels.hexdigest(),
+    facts = {"keys": keys_digest(prepared), "sha256": pixels.hexdigest(), "sample": sample,
              "n": prepared.n, "size": image_size}  # fmt: skip
     files.write_json(path.with_suffix(".json"), facts)
     return path
@@ -87,6 +92,9 @@ def open_raw(prepared: Prepared, image_size: int) -> np.ndarray:
         raise HistoError(path, "damaged", what, again)
     if facts.get("keys") != keys_digest(prepared):
         raise HistoError(path, "other-keys", "raw cache is of other images or another order", again)
+    for row, digest in facts.get("sample", {}).items():
+        if _digest(pixels[int(row)]) != digest:
+            raise HistoError(path, "damaged", f"image {row} is not the one written there", again)
     return pixels
 
 
@@ -106,6 +114,17 @@ def verify_raw(prepared: Prepared) -> list[Path]:
             raise HistoError(path, "damaged", "pixels differ from those written", "remove it")
         paths.append(path)
     return paths
+
+
+def _sample(prepared: Prepared) -> np.ndarray:
+    """Some rows, int64: of their own for every set, so that pixels in another order are noticed."""
+    seed = int(prepared.card["content_hash"][:16], 16)
+    drawn = np.random.PCG64(seed).random_raw(SAMPLE) % max(prepared.n, 1)
+    return np.unique(drawn[: prepared.n].astype(np.int64))
+
+
+def _digest(image: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()[:16]
 
 
 def keys_digest(prepared: Prepared) -> str:

@@ -34,7 +34,8 @@ MODES = {
     "F": "colour-float",
 }
 FORMATS = {"JPEG": "kept", "MPO": "kept", "PNG": "kept", "TIFF": "to PNG"}  # 8-bit RGB of each
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*")
+TIFF = (b"II*\0", b"MM\0*")
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", *TIFF)
 
 # Why an image is refused: code and remedy.
 REASONS = {
@@ -153,6 +154,8 @@ def open_image(data: bytes, path: object) -> tuple[Image.Image, bool]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _refusal(path, "too-many-pixels", "claims too many pixels") from error
     except Image.UnidentifiedImageError as error:
+        if data.startswith(TIFF):
+            _judge_tiff(data, path)
         if data.startswith(MAGIC):
             raise _refusal(path, "damaged", "its header is damaged") from error
         what = f"no PNG, JPEG or TIFF: begins {data[:8]!r}"
@@ -168,11 +171,25 @@ def _judge(image: Image.Image, data: bytes, path: object) -> None:
         raise _refusal(path, "too-many-pixels", what)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise _refusal(path, "several-images", f"holds {image.n_frames} images")
-    verdict = MODES.get(image.mode, "colour-other")
-    if verdict not in REASONS and _bits(image, data) > 8:  # Pillow would drop the low ones
-        verdict = "colour-16-bit"
+    verdict, bits = MODES.get(image.mode, "colour-other"), _bits(image, data)
+    if verdict not in REASONS and bits > 8:  # Pillow would drop the low ones
+        raise _refusal(path, "colour-16-bit", f"holds {bits} bits a channel, not 8")
     if verdict in REASONS:
         raise _refusal(path, verdict, f"is no 8-bit RGB image but of mode {image.mode}")
+
+
+def _judge_tiff(data: bytes, path: object) -> None:
+    """What Pillow does not know at all, it does not name either: 16-bit RGB, floats."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            kind = file.pages[0].dtype
+    except Exception:  # it is damaged
+        return
+    if kind is not None and kind != np.uint8:
+        verdict = "colour-float" if kind.kind in "fc" else "colour-16-bit"
+        raise _refusal(path, verdict, f"holds {kind} values, not 8 bits a channel")
 
 
 def _bits(image: Image.Image, data: bytes) -> int:

@@ -6,9 +6,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from histo_jax.data import drawn, folders, record
+from histo_jax.data import folders, record, slides_page
 from histo_jax.data.build import FolderBuilder
-from histo_jax.data.config import DemoConfig, SlideConfig
+from histo_jax.data.config import SlideConfig
 from histo_jax.data.decode import cores
 from histo_jax.data.folders import Item
 from histo_jax.data.plan import Plan
@@ -41,6 +41,7 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
         for outcome in bar:
             outcomes[outcome.path] = outcome
         self._parts: dict[str, Path] = {}
+        self._remarks: list[str] = []
         for item in plan.items:
             outcome = outcomes[str(item.file)]
             if outcome.error is not None:
@@ -48,17 +49,15 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
             elif self.log.is_new(outcome.part.stem, item):
                 card = read_card(outcome.part)
                 self.log.tiles(card["counts"])
-                for warning in card["warnings"]:
-                    self.log.note(item, warning)
-                if 0 in card["grid"]:
-                    self.log.note(item, "smaller than one tile")
-                elif not card["tiles"]:
-                    self.log.note(item, "no tissue found")
+                for remark in slides_page.remarks_of(card):
+                    self.log.note(item, remark)
                 self._parts[item.name] = outcome.part
         warning = self.log.few_kept(FEW)
         if warning and config.tissue in OTHER_RULE:
-            print(f"{self.title}: warning: {warning} by the tissue rule {config.tissue!r}: "
-                  f"look at some, or try tissue={OTHER_RULE[config.tissue]!r}")  # fmt: skip
+            warning += f" by the tissue rule {config.tissue!r}"
+            remedy = f"look at some, or try tissue={OTHER_RULE[config.tissue]!r}"
+            self._remarks.append(f"{warning}: {remedy}")
+            print(f"{self.title}: warning: {warning}: {remedy}")
 
     def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:
         for item in items:
@@ -74,23 +73,14 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
                 at = {name: tile[name] for name in ("x", "y", "level", "mpp")}
                 yield record.example(jpeg, key, self.title, **known, **at)
 
+    def page(self, version: Path) -> Path:
+        summary = self.log.summary()
+        return slides_page.write_page(
+            version, self.title, self.config, self._parts, self.names, summary, self._remarks
+        )
+
     def bytes_needed(self, plan: Plan) -> int:
         return sum(part.stat().st_size for part in self._parts.values())
-
-
-class DemoBuilder(SlideBuilder, skip_registration=True):
-    """Slides that are drawn first, into `self.work`, then cut like any other."""
-
-    def folder(self, download_dir: Any, download_config: Any) -> Path:
-        config: DemoConfig = self.config
-        folder = self.work / f"slides-{config.slides}-{config.tile_size}-{config.seed}"
-        drawn.draw_slides(
-            folder, slides=config.slides, tile_size=config.tile_size, seed=config.seed
-        )
-        return folder
-
-    def sources(self, folder: Path, items: list[Item]) -> dict[str, dict]:
-        return {}  # the options say it all
 
 
 def tile_rule(config: SlideConfig) -> TileRule:

@@ -24,6 +24,8 @@ class Labelled:
         tenth of the target, within the class where images have one too.
       groups: int64 [n], what must stay on one side.
       has_ids: whether any group holds more than one image.
+      unit: what groups are: patients | slides | patients or slides | source images.
+      names: text [n], the patient, else the slide; empty where neither is known.
       keys, split: text [n].
     """
 
@@ -33,6 +35,8 @@ class Labelled:
     strata: np.ndarray
     groups: np.ndarray
     has_ids: bool
+    unit: str
+    names: np.ndarray
     keys: np.ndarray
     split: np.ndarray
 
@@ -60,8 +64,9 @@ def labelled(prepared: Prepared) -> Labelled:
     """Selects the rows with a target, or where no row has one, those with a class.
 
     Raises:
-      HistoError: neither is there; targets outside 0..100, or all within 0..1: errors are reported
-        in percent points, and a fraction read as percent would look a hundred times better.
+      HistoError: neither is there; one class or one target alone; targets outside 0..100, or all
+        within 0..1: errors are reported in percent points, and a fraction read as percent would
+        look a hundred times better.
     """
     table = prepared.table
     label, target = table.get("label"), table.get("target")
@@ -72,6 +77,9 @@ def labelled(prepared: Prepared) -> Labelled:
         if low < 0 or high > 100 or high <= 1:
             what = f"targets run from {low:g} to {high:g}, wanted percent, 0..100"
             raise HistoError(prepared.path, "target", what, "multiply fractions by 100 and rebuild")
+        if low == high:
+            what = f"every target is {low:g}: there is nothing to learn"
+            raise HistoError(prepared.path, "target", what, "label images that differ")
         kind = np.zeros(len(rows), np.int64) if label is None else label[rows].astype(np.int64)
         strata = np.zeros_like(kind)
         for number in np.unique(kind):
@@ -85,13 +93,31 @@ def labelled(prepared: Prepared) -> Labelled:
             what = f"label {truth.max()} has no name among {len(known)} classes"
             raise HistoError(prepared.path, "label", what, "build it again with its classes")
         classes = tuple(known)
+        if len(np.unique(truth)) < 2:
+            what = f"every label is {classes[truth[0]]!r}: there is nothing to tell apart"
+            raise HistoError(prepared.path, "class-absent", what, "label at least two classes")
     else:
         remedy = "give labels.csv (file, label or target) and build again"
         raise HistoError(prepared.path, "no-labels", "holds no label and no target", remedy)
     columns = {name: column[rows] for name, column in table.items()}
     groups, has_ids = splits.group_ids(columns)
     split = columns.get("split", np.full(len(rows), "train"))
-    return Labelled(rows, truth, classes, strata, groups, has_ids, columns["key"], split)
+    unit, names = _names(columns)
+    return Labelled(
+        rows, truth, classes, strata, groups, has_ids, unit, names, columns["key"], split
+    )
+
+
+def _names(columns: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
+    """What groups are, in words, and each image's patient, else its slide."""
+    empty = np.full(len(columns["key"]), "")
+    patient, slide = columns.get("patient", empty), columns.get("slide", empty)
+    names = np.where(patient != "", patient, slide)
+    if (patient != "").all():
+        return "patients", names
+    if (patient != "").any():
+        return "patients or slides", names
+    return ("slides" if (slide != "").any() else "source images"), names
 
 
 def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from histo_jax.training.optimizer import scale_by_adam
+
 EPOCHS = 100  # paper, section 4.2
 BATCH = 128
 RATES = (1e-4, 3e-4, 1e-3, 1e-2)  # the paper names none: chosen on validation
@@ -39,17 +41,6 @@ class Head:
 def weight_decay(encoder: str) -> float:
     """The paper's: 1e-5 for ResNet-18, 1e-4 for the others."""
     return 1e-5 if encoder == "resnet18" else 1e-4
-
-
-def adam(decay: float) -> optax.GradientTransformation:
-    """torch's Adam: the decay joins the gradient before the moments. The caller scales by -lr."""
-    chain = optax.chain(optax.add_decayed_weights(decay), optax.scale_by_adam(0.9, 0.999, 1e-8))
-
-    def update(grads: Any, state: Any, params: Any = None) -> Any:
-        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer count
-            return chain.update(grads, state, params)
-
-    return optax.GradientTransformation(chain.init, update)
 
 
 def fit(
@@ -130,7 +121,7 @@ def _sweep(
 ) -> tuple[dict, jax.Array, jax.Array]:  # fmt: skip
     """Best parameters [rates, ...], validation scores [rates] and epochs [rates]."""
     x, y, weight = training
-    transform = adam(decay)
+    transform = scale_by_adam(decay)
 
     def loss(params: dict, rows: jax.Array) -> jax.Array:
         out = _apply(params, x[rows])

@@ -73,6 +73,15 @@ def score(outcome: Outcome, plan: Plan, found: Labelled) -> tuple[list[dict], li
     return scores, classes
 
 
+def confusion(cell: dict, outcome: Outcome, plan: Plan, found: Labelled) -> list[dict]:
+    """`cell` with `counts`, test images by truth (rows) and answer; nothing for regression."""
+    if not found.classes:
+        return []
+    truth = found.truth[plan.rows("test")]
+    counts = metrics.confusion(truth, outcome.shares.argmax(1), len(found.classes))
+    return [cell | {"counts": counts.tolist()}]
+
+
 def _softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64))
     return powers / powers.sum(1, keepdims=True)

@@ -1,20 +1,20 @@
 """One evaluation: a prepared labelled set, an encoder and its floors, several seeds, one report."""
 
+import dataclasses
 import importlib.metadata
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from histo_jax.config import EvalConfig
-from histo_jax.data.prepared import default_data_dir, open_prepared
+from histo_jax.data.prepared import Prepared, default_data_dir, open_prepared
 from histo_jax.errors import HistoError
-from histo_jax.evaluation import features, floors, linear, protocols, report
-from histo_jax.evaluation.labelled import Plan, labelled, plans
+from histo_jax.evaluation import features, floors, linear, pretraining, protocols, report
+from histo_jax.evaluation.labelled import Labelled, Plan, labelled, plans
 from histo_jax.models import build_encoder
 from histo_jax.training import checkpoint
-from histo_jax.training.card import as_dict, versions
+from histo_jax.training.card import as_dict, git_commit, versions
 from histo_jax.training.checkpoint import LoadedEncoder
 
 # The untrained network where no encoder is given.
@@ -24,10 +24,36 @@ UNTRAINED = {
 }  # fmt: skip
 
 
-def evaluate(
-    cfg: EvalConfig, loaded: LoadedEncoder | None, data_dir: str | None, out_dir: str | Path
-) -> dict:
-    """Scores a frozen encoder and its floors, prints the table, writes `report.json`.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A report, and what its page shows beside it.
+
+    Attributes:
+      report: `report.json`.
+      prepared: the labelled set.
+      found: its labelled rows.
+      made: the splits.
+      read: gives their images.
+      loaded: the encoder, or None.
+      sets: the pretraining sets that are here; None for those that are not.
+      features: of the encoder, float32 [n, width]; None without one.
+      predicted: what its linear layer said of the test part, by (split_by, seed): shares
+        [n_test, classes] or targets [n_test, 1].
+    """
+
+    report: dict
+    prepared: Prepared
+    found: Labelled
+    made: list[Plan]
+    read: features.Reader
+    loaded: LoadedEncoder | None
+    sets: dict[str, Prepared | None]
+    features: np.ndarray | None
+    predicted: dict[tuple[str, int], np.ndarray]
+
+
+def evaluate(cfg: EvalConfig, loaded: LoadedEncoder | None, data_dir: str | None) -> Evaluation:
+    """Scores a frozen encoder and its floors.
 
     Targets are scored where the set has any, else classes. Every initialisation gets the same
     head, learning-rate sweep and standardisation (`linear` or `regression`, `knn20`, `knn200`);
@@ -39,10 +65,6 @@ def evaluate(
       cfg: what to run.
       loaded: the pretrained encoder; None scores the floors alone.
       data_dir: prepared data; None = TFDS_DATA_DIR, else TFDS's default.
-      out_dir: where `report.json` goes.
-
-    Returns:
-      The report.
 
     Raises:
       HistoError: an unknown option; no labels; a class absent from a part; a leaking split.
@@ -52,12 +74,14 @@ def evaluate(
     found = labelled(prepared)
     made = plans(cfg, prepared, found)
     card = loaded.card if loaded else UNTRAINED
+    sets = pretraining.open_sets(card, default_data_dir(data_dir), prepared)
     size = cfg.image_size or card["image_size"]
     network = _network(card, loaded)
     read = features.reader(prepared, found.rows, size, cfg.batch_size)
     sources = _Sources(cfg, loaded, network, read, len(found.rows))
     decay = linear.weight_decay(card["encoder"])
-    scores, per_class, choices = [], [], []
+    scores, per_class, choices, confusion = [], [], [], []
+    own, predicted = None, {}
     for init in (("ssl",) if loaded else ()) + tuple(cfg.init):
         print(f"{init}: {len(found.rows)} images, {len(made)} splits", file=sys.stderr)
         for plan, x in sources.of(init, made):
@@ -72,20 +96,25 @@ def evaluate(
                 per_class += [cell | row for row in classes]
                 if outcome.head:
                     choices.append(cell | _choice(outcome.head))
+                if init == "ssl" and outcome.protocol in ("linear", "regression"):
+                    own, predicted[plan.split_by, plan.seed] = x, outcome.shares
+                    confusion += protocols.confusion(cell, outcome, plan, found)
     data = {
         "name": prepared.name,
         "content_hash": prepared.card["content_hash"],
         "n": len(found.rows),
         "n_groups": len(np.unique(found.groups)),
+        "unit": found.unit,
         "classes": found.classes and list(found.classes),
-        "pretrained_on": prepared.card["content_hash"]
-        in [d["content_hash"] for d in card["datasets"]],
+        "pretrained_on": loaded
+        and pretraining.overlap(card, sets, prepared.table["sha256"][found.rows]),
     }
     used = versions() | {"scikit-image": importlib.metadata.version("scikit-image")}
-    result = report.build(scores, per_class, choices, data, as_dict(cfg), loaded and card, used)
-    print(report.table(result))
-    print(f"\nwrote {report.write(out_dir, result)}")
-    return result
+    result = report.build(
+        scores, per_class, choices, confusion, data, as_dict(cfg), loaded and card, used,
+        git_commit(),
+    )  # fmt: skip
+    return Evaluation(result, prepared, found, made, read, loaded, sets, own, predicted)
 
 
 class _Sources:

@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 
 _MIB = 2**20
-_SERIES = b"\x20\x00\x0e\x00UI"  # DICOM SeriesInstanceUID, explicit VR, little endian
+# Of DICOM, explicit VR, little endian.
+_SERIES = b"\x20\x00\x0e\x00UI"  # SeriesInstanceUID
+_NUMBER = b"\x20\x00\x13\x00IS"  # InstanceNumber
 
 
 def slide_digest(path: str | os.PathLike) -> tuple[str, int]:
@@ -47,15 +49,26 @@ def _file_digest(path: str | os.PathLike) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def instance_numbers(path: str | os.PathLike) -> list[int]:
+    """InstanceNumber of every file of `path`'s DICOM series that has one, sorted."""
+    texts = [_element(member, _NUMBER) or b"" for member in dicom_series(path)]
+    return sorted(int(text) for text in texts if text.strip().isdigit())
+
+
 def _series_uid(path: str | os.PathLike) -> bytes | None:
+    return _element(path, _SERIES)
+
+
+def _element(path: str | os.PathLike, tag: bytes) -> bytes | None:
+    """The value of the first such element of a DICOM file's first MiB; None for other formats."""
     with open(path, "rb") as file:
         head = file.read(132)
         if head[128:] != b"DICM":
             return None
         head = file.read(_MIB)
-    at = head.find(_SERIES)
+    at = head.find(tag)
     if at < 0:
         return None
-    start = at + len(_SERIES) + 2
+    start = at + len(tag) + 2
     length = int.from_bytes(head[start - 2 : start], "little")
     return head[start : start + length].rstrip(b"\0 ")

@@ -1,4 +1,4 @@
-"""A finished slide on disk: `<slide id>.zip`, stored, with `slide.json` and one JPEG a tile."""
+"""A finished slide on disk: `<slide id>.zip` with `slide.json`, a thumbnail and a JPEG a tile."""
 
 import dataclasses
 import io
@@ -12,6 +12,7 @@ from histo_jax.files import atomic
 from histo_jax.slides.reasons import refusal
 from histo_jax.slides.tiles import SlideTiles
 
+_CARD, _THUMBNAIL = "slide.json", "thumbnail.jpg"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a member's time must not make equal parts differ
 
 
@@ -21,7 +22,7 @@ def write_part(parts_dir: str | os.PathLike, slide: SlideTiles, seconds: float) 
     card = {
         field.name: getattr(slide, field.name)
         for field in dataclasses.fields(slide)
-        if field.name != "tiles"
+        if field.name not in ("tiles", "thumbnail")
     }
     listed = [
         {key: value for key, value in vars(tile).items() if key != "jpeg"} for tile in slide.tiles
@@ -29,7 +30,8 @@ def write_part(parts_dir: str | os.PathLike, slide: SlideTiles, seconds: float) 
     card |= {"kept": len(slide.tiles), "seconds": round(seconds, 3), "tiles": listed}
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as out:
-        out.writestr(zipfile.ZipInfo("slide.json", _EPOCH), json.dumps(card, indent=1))
+        out.writestr(zipfile.ZipInfo(_CARD, _EPOCH), json.dumps(card, indent=1))
+        out.writestr(zipfile.ZipInfo(_THUMBNAIL, _EPOCH), slide.thumbnail)
         for tile in slide.tiles:
             out.writestr(zipfile.ZipInfo(f"{tile.key}.jpg", _EPOCH), tile.jpeg)
     with atomic(path) as file:
@@ -45,13 +47,26 @@ def read_card(path: str | os.PathLike) -> dict:
     """
     try:
         with zipfile.ZipFile(path) as part:
-            card = json.loads(part.read("slide.json"))
-            names = {name for name in part.namelist() if name != "slide.json"}
-        if names != {f"{tile['key']}.jpg" for tile in card["tiles"]}:
+            card = json.loads(part.read(_CARD))
+            names = set(part.namelist())
+        if names != {_CARD, _THUMBNAIL, *(f"{tile['key']}.jpg" for tile in card["tiles"])}:
             raise ValueError("its tiles are not those it lists")
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise refusal(path, "damaged-part", f"not a whole part: {error}") from error
     return card
+
+
+def read_thumbnail(path: str | os.PathLike) -> bytes:
+    """The JPEG of the whole slide.
+
+    Raises:
+      HistoError: `damaged-part`.
+    """
+    try:
+        with zipfile.ZipFile(path) as part:
+            return part.read(_THUMBNAIL)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise refusal(path, "damaged-part", f"not a whole part: {error}") from error
 
 
 def read_part(path: str | os.PathLike) -> tuple[dict, Iterator[tuple[dict, bytes]]]:

@@ -8,7 +8,7 @@ from histo_jax.slides import tissue
 from histo_jax.slides.reasons import refusal
 from histo_jax.slides.source import MPP
 
-VERSION = 1  # of the cut: raise it when equal rules give other tiles, and old parts are cut anew
+VERSION = 2  # of the part: raise it when equal rules give another one, and old ones are cut anew
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,16 +19,18 @@ from PIL import Image
 
 from histo_jax.errors import HistoError
 from histo_jax.slides import tiff
-from histo_jax.slides.identity import slide_digest, slide_id
+from histo_jax.slides.identity import instance_numbers, slide_digest, slide_id
 from histo_jax.slides.reasons import refusal
 
-__all__ = ["Slide", "check_file", "slide_digest", "slide_id", "triage"]
+__all__ = ["LIBRARY", "Slide", "check_file", "slide_digest", "slide_id", "triage"]
 
+LIBRARY = openslide.__library_version__
 MPP = (0.05, 10.0)  # µm per pixel at level 0, 5x finer than 40x to 10x coarser than 1x
 TILE = (16, 8192)  # pixels, sides of a stored tile
 MOST_PIXELS = 2**31  # width or height
 _SQUARE = 1.1  # pixels longer than wide by more are a mistake
 _POWER = 1.5  # objective power x mpp is about 10; off by more is worth a word
+_MOST_INSTANCES = 50  # of a DICOM series, named in an error
 _CACHE = openslide.OpenSlideCache(64 * 2**20)  # one for all handles of the process
 
 
@@ -189,6 +191,8 @@ class Slide:
         if codec:
             name = tiff.CODECS.get(int(codec[1]), f"TIFF compression {codec[1]}")
             return refusal(self.path, "unsupported-codec", f"compressed as {name}")
+        if "No pyramid levels" in message or "concatenation" in message:  # DICOM's only
+            return refusal(self.path, "missing-member", _series_told(self.path, message))
         if "hort read" in message:
             return refusal(self.path, "truncated", f"truncated: {message}")
         return refusal(self.path, "damaged", f"does not open: {message}")
@@ -267,6 +271,16 @@ class Slide:
         hint = " (72 dpi default?)" if 352 < across < 353.5 else ""
         what = f"implausible mpp {across:g} x {down:g}{hint}"
         raise refusal(self.path, "implausible-mpp", what)
+
+
+def _series_told(path: str, message: str) -> str:
+    """Which instances of a DICOM series are here, and which numbers below the last are not."""
+    here = instance_numbers(path)
+    last = min(max(here, default=0), _MOST_INSTANCES)
+    absent = ", ".join(str(number) for number in range(1, last) if number not in here)
+    lacks = f"lacks instance {absent}" if absent else "is not whole"
+    there = ", ".join(map(str, here[:_MOST_INSTANCES]))
+    return f"its DICOM series {lacks}, has {there or 'none with a number'}: {message}"
 
 
 def _composite(region: Image.Image, background: tuple[int, int, int]) -> tuple[np.ndarray, float]:

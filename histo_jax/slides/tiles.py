@@ -12,15 +12,14 @@ from histo_jax.errors import HistoError
 from histo_jax.slides import tissue
 from histo_jax.slides.grid import Grid, grid_of, order_of
 from histo_jax.slides.identity import slide_digest
+from histo_jax.slides.overview import Overview, look, slide_threshold, threshold_of
 from histo_jax.slides.reasons import refusal
 from histo_jax.slides.rule import TileRule, options_digest
 from histo_jax.slides.source import Slide
 
 __all__ = ["SlideTiles", "Tile", "TileRule", "cut", "options_digest", "slide_threshold"]
 
-MOST_WHOLE = 2**24  # pixels of a level that is read whole for its threshold
-_BLOCK, _SMALLEST = 1024, 64  # pixels: read at once; given up when damaged
-_WINDOWS, _WINDOW = 32, 128  # the sample of a larger level: 32x32 windows of 128x128 pixels
+LISTED = 2000  # tried cells a slide keeps for its picture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,14 @@ class Tile:
 
 @dataclasses.dataclass(frozen=True)
 class SlideTiles:
-    """What `cut` made of a slide; `counts` says what became of every cell of the grid."""
+    """What `cut` made of a slide.
+
+    Attributes (those that don't speak for themselves):
+      counts: what became of every cell of the grid.
+      tried: for pictures, the first 2000 cells tried, by what became of them; row by row.
+      extent: width and height of the thumbnail in cells; its top left is that of cell 0.
+      thumbnail: JPEG bytes of the scanned part, at most 320 pixels a side.
+    """
 
     id: str
     name: str
@@ -55,61 +61,10 @@ class SlideTiles:
     options_digest: str
     counts: dict[str, int]
     warnings: tuple[str, ...]
+    tried: dict[str, list[int]]
+    extent: tuple[float, float]
+    thumbnail: bytes
     tiles: tuple[Tile, ...]
-
-
-def slide_threshold(slide: Slide) -> int | None:
-    """Otsu's threshold of the slide's saturation (0..255), None where it has no tissue.
-
-    From the whole coarsest level, or, where that has more than 16 million pixels, from
-    32x32 windows of 128x128 pixels spread evenly over it. What cannot be read is left out.
-
-    Raises:
-      HistoError: `too-many-unreadable` where nothing can be read.
-    """
-    level = len(slide.level_dimensions) - 1
-    factor = slide.downsamples[level]
-    columns, rows = (max(1, int(extent / factor)) for extent in slide.bounds[2:])
-    if columns * rows <= MOST_WHOLE:
-        blocks = [
-            (left, top, min(_BLOCK, columns - left), min(_BLOCK, rows - top))
-            for top in range(0, rows, _BLOCK)
-            for left in range(0, columns, _BLOCK)
-        ]
-    else:
-        wide, high = min(_WINDOW, columns), min(_WINDOW, rows)
-        blocks = [
-            (left, top, wide, high)
-            for top in np.linspace(0, rows - high, _WINDOWS).astype(int)
-            for left in np.linspace(0, columns - wide, _WINDOWS).astype(int)
-        ]
-    counts = sum(_saturation_counts(slide, level, block) for block in blocks)
-    if not counts.any():
-        raise refusal(slide.path, "too-many-unreadable", f"level {level} cannot be read")
-    return tissue.otsu_threshold(counts)
-
-
-def _saturation_counts(slide: Slide, level: int, block: tuple[int, int, int, int]) -> np.ndarray:
-    """Histogram int64[256] of a block (left, top, width, height, in pixels of the level within
-    the bounds); of one that cannot be read as a whole, those of its halves that can."""
-    left, top, width, height = block
-    factor = slide.downsamples[level]
-    x, y = slide.bounds[0] + int(left * factor), slide.bounds[1] + int(top * factor)
-    try:
-        rgb, _ = slide.read(x, y, level, (width, height))
-    except HistoError as error:
-        if error.reason != "unreadable-tile":
-            raise
-        if max(width, height) <= _SMALLEST:
-            return np.zeros(256, np.int64)
-        if width >= height:
-            half = width // 2
-            halves = (left, top, half, height), (left + half, top, width - half, height)
-        else:
-            half = height // 2
-            halves = (left, top, width, half), (left, top + half, width, height - half)
-        return sum(_saturation_counts(slide, level, block) for block in halves)
-    return tissue.saturation_counts(rgb)
 
 
 def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> SlideTiles:
@@ -129,7 +84,8 @@ def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> Sl
         before = os.stat(path)
         digest, size = slide_digest(path)
         grid = grid_of(slide, rule)
-        tiles, counts = _keep(slide, rule, grid, digest[:16])
+        seen = look(slide)
+        tiles, counts, tried = _keep(slide, rule, grid, digest[:16], seen)
         warnings = tuple(slide.warnings)
     after = os.stat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -148,49 +104,64 @@ def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> Sl
         options_digest=options_digest(rule, mpp),
         counts=counts,
         warnings=warnings,
+        tried=tried,
+        extent=(slide.bounds[2] / grid.stride, slide.bounds[3] / grid.stride),
+        thumbnail=seen.jpeg(),
         tiles=tuple(tiles),
     )
 
 
-def _keep(slide: Slide, rule: TileRule, grid: Grid, name: str) -> tuple[list[Tile], dict[str, int]]:
+def _keep(
+    slide: Slide, rule: TileRule, grid: Grid, name: str, seen: Overview
+) -> tuple[list[Tile], dict[str, int], dict[str, list[int]]]:
+    """Kept tiles, counts, and the first cells tried by what became of them."""
     cells = grid.columns * grid.rows
     counts = dict.fromkeys(("kept", "background", "transparent", "unreadable", "not-needed"), 0)
+    tried: dict[str, list[int]] = {}
     threshold = None
     if rule.tissue == "otsu" and cells:
-        threshold = slide_threshold(slide)
+        threshold = threshold_of(slide, seen)
         if threshold is None and rule.min_foreground > 0:  # nothing anywhere: spare the reading
-            return [], counts | {"background": cells}
-    tiles, tried = [], 0
-    for cell in order_of(cells, rule.seed, name):
+            return [], counts | {"background": cells}, tried
+    tiles: list[Tile] = []
+    for number, cell in enumerate(order_of(cells, rule.seed, name)):
         if len(tiles) == rule.max_tiles:
             break
-        tried += 1
-        x, y = grid.corner(int(cell))
-        try:
-            rgb, alpha = slide.read(x, y, grid.level, (grid.side, grid.side))
-        except HistoError as error:
-            if error.reason != "unreadable-tile":
-                raise
-            counts["unreadable"] += 1
-            continue
-        if alpha < 0.5:
-            counts["transparent"] += 1
-            continue
-        image = Image.fromarray(rgb)
-        if grid.side != rule.size:
-            image = image.resize((rule.size, rule.size), Image.Resampling.BILINEAR)
-        mask = tissue.RULES[rule.tissue](np.asarray(image), threshold)
-        if mask.sum() < rule.min_foreground * mask.size:
-            counts["background"] += 1
-            continue
-        foreground = float(mask.mean())
-        key = f"{name}-{grid.level}-{x}-{y}"
-        jpeg = _jpeg(image, rule.quality)
-        tiles.append(Tile(key, x, y, grid.level, grid.mpp, foreground, alpha, jpeg))
-    if counts["unreadable"] > rule.max_bad * tried:
-        what = f"{counts['unreadable']} of {tried} tiles cannot be read"
+        tile = _try(slide, rule, grid, int(cell), name, threshold)
+        outcome = tile if isinstance(tile, str) else "kept"
+        counts[outcome] += 1
+        if number < LISTED:
+            tried.setdefault(outcome, []).append(int(cell))
+        if isinstance(tile, Tile):
+            tiles.append(tile)
+    if counts["unreadable"] > rule.max_bad * sum(counts.values()):
+        what = f"{counts['unreadable']} of {sum(counts.values())} tiles cannot be read"
         raise refusal(slide.path, "too-many-unreadable", what)
-    return tiles, counts | {"kept": len(tiles), "not-needed": cells - tried}
+    counts["not-needed"] = cells - sum(counts.values())
+    return tiles, counts, {outcome: sorted(tried[outcome]) for outcome in sorted(tried)}
+
+
+def _try(
+    slide: Slide, rule: TileRule, grid: Grid, cell: int, name: str, threshold: int | None
+) -> Tile | str:
+    """The tile of a cell, or why there is none: unreadable, transparent, background."""
+    x, y = grid.corner(cell)
+    try:
+        rgb, alpha = slide.read(x, y, grid.level, (grid.side, grid.side))
+    except HistoError as error:
+        if error.reason != "unreadable-tile":
+            raise
+        return "unreadable"
+    if alpha < 0.5:
+        return "transparent"
+    image = Image.fromarray(rgb)
+    if grid.side != rule.size:
+        image = image.resize((rule.size, rule.size), Image.Resampling.BILINEAR)
+    mask = tissue.RULES[rule.tissue](np.asarray(image), threshold)
+    if mask.sum() < rule.min_foreground * mask.size:
+        return "background"
+    key, jpeg = f"{name}-{grid.level}-{x}-{y}", _jpeg(image, rule.quality)
+    return Tile(key, x, y, grid.level, grid.mpp, float(mask.mean()), alpha, jpeg)
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:

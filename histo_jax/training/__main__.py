@@ -1,4 +1,7 @@
-"""`python -m histo_jax.training verify <workdir>`: reads every checkpoint, checks every array."""
+"""`python -m histo_jax.training verify <workdir>`: reads every checkpoint, checks all it holds.
+
+A single step is checked by `verify <workdir>/checkpoints/<step>`.
+"""
 
 import argparse
 import sys
@@ -11,12 +14,8 @@ from histo_jax.training import checkpoint
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m histo_jax.training", description=__doc__)
     parser.add_argument("command", choices=["verify"])
-    parser.add_argument("workdir", type=Path)
-    workdir = parser.parse_args().workdir
-    folder = workdir / "checkpoints"
-    found = checkpoint.steps(folder)
-    if not found:
-        raise errors.HistoError(workdir, "no-checkpoint", "holds no checkpoint")
+    parser.add_argument("path", type=Path, help="a work directory, or one step in its checkpoints/")
+    folder, found = checkpoint.locate(parser.parse_args().path)
     bad = 0
     for step in found:
         try:

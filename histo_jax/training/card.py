@@ -11,6 +11,7 @@ from typing import Any
 from histo_jax import __version__
 from histo_jax.config import Config
 
+MEAN = STD = (0.5, 0.5, 0.5)  # of the views, to [-1, 1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -23,8 +24,8 @@ def make_card(config: Config, mixture: Any) -> dict:
         "encoder": config.model.encoder,
         "width": config.model.width,
         "image_size": config.data.image_size,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
+        "mean": list(MEAN),
+        "std": list(STD),
         "mpp": mpp_range(mixture),
         "datasets": [
             {"name": s.name, "n": s.n, "content_hash": s.card["content_hash"]} for s in mixture.sets

@@ -1,11 +1,12 @@
 """Checkpoints that explain themselves and prove themselves.
 
-A step holds the state as named arrays and a card; the card carries the sha256 of every array, so a
-flipped bit is found at restore (orbax alone restores it without a word).
+A step holds the state as named arrays and a card; the card carries the sha256 of every array and
+its own, so a flipped bit is found at restore (orbax alone restores it without a word).
 """
 
 import dataclasses
 import hashlib
+import json
 import logging
 import shutil
 import sys
@@ -17,7 +18,7 @@ import numpy as np
 
 from histo_jax.errors import HistoError
 
-SCHEMA = 1
+SCHEMA = 2  # 1: the card without a digest of its own
 KEPT = 3  # newest steps on disk
 
 
@@ -37,11 +38,35 @@ def digests(arrays: dict[str, np.ndarray]) -> dict[str, str]:
     }
 
 
+def card_digest(card: dict) -> str:
+    """sha256 of a card, its own left out."""
+    rest = {name: value for name, value in card.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
 def steps(folder: Path) -> list[int]:
     """Steps with a folder, newest first; whether they are whole is for `read` to say."""
     if not folder.is_dir():
         return []
     return sorted((int(p.name) for p in folder.iterdir() if p.name.isdigit()), reverse=True)
+
+
+def locate(path: str | Path) -> tuple[Path, list[int]]:
+    """Folder and steps, newest first, of a work directory, its `checkpoints/`, or one step in it.
+
+    Raises:
+      HistoError: no such folder, or no checkpoint in it.
+    """
+    path, remedy = Path(path), "give a work directory of train.py, or a step in its checkpoints/"
+    if not path.is_dir():
+        raise HistoError(path, "missing", "no such folder", remedy)
+    if path.name.isdigit() and (path.parent.name == "checkpoints" or (path / "card").is_dir()):
+        return path.parent, [int(path.name)]
+    folder = path if path.name == "checkpoints" else path / "checkpoints"
+    found = steps(folder)
+    if not found:
+        raise HistoError(path, "no-checkpoint", "holds no checkpoint", remedy)
+    return folder, found
 
 
 def read(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict]:
@@ -50,23 +75,17 @@ def read(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict]:
     Raises:
       HistoError: the step is incomplete, damaged, or of another schema.
     """
-    import orbax.checkpoint as ocp
-
+    ocp = _orbax()
     path = Path(folder).absolute() / str(step)
+    card = _read_card(path)
     try:
-        card = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "card")
         handler = ocp.Checkpointer(ocp.StandardCheckpointHandler())
         template = {
             name: np.zeros(entry["shape"], entry["dtype"]) for name, entry in card["arrays"].items()
         }
         arrays = handler.restore(path / "state", args=ocp.args.StandardRestore(template))
     except Exception as error:  # orbax raises many kinds for a damaged step
-        line = str(error).split("\n")[0][:200]
-        what = f"checkpoint can't be read: {type(error).__name__}: {line}"
-        raise HistoError(path, "checkpoint-damaged", what) from error
-    if card["schema"] != SCHEMA:
-        what = f"checkpoint of schema {card['schema']}, this version reads {SCHEMA}"
-        raise HistoError(path, "checkpoint-schema", what)
+        raise _unreadable(path, error) from error
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     found = digests(arrays)
     for name, entry in card["arrays"].items():
@@ -76,18 +95,51 @@ def read(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict]:
     return arrays, card
 
 
+def _read_card(path: Path) -> dict:
+    ocp = _orbax()
+    try:
+        card = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "card")
+        schema, said = card["schema"], card.get("sha256")
+    except Exception as error:  # the file may hold anything
+        raise _unreadable(path, error) from error
+    if said != card_digest(card) and (said is not None or schema != 1):
+        what = "its card is not what was saved (sha256 differs)"
+        raise HistoError(path, "checkpoint-damaged", what)
+    if schema not in (1, SCHEMA):
+        what = f"checkpoint of schema {schema}, this version reads {SCHEMA}"
+        raise HistoError(path, "checkpoint-schema", what)
+    return card
+
+
+def _orbax() -> Any:
+    import orbax.checkpoint as ocp
+
+    # Orbax tells every call, and of a fault the traceback; we raise one line.
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return ocp
+
+
+def _unreadable(path: Path, error: Exception) -> HistoError:
+    what = f"checkpoint can't be read: {_first_line(error)}"
+    return HistoError(path, "checkpoint-damaged", what)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: " + str(error).split("\n")[0][:200]
+
+
 class Checkpoints:
     """The steps of one work directory."""
 
     def __init__(self, workdir: Path):
-        import orbax.checkpoint as ocp
-
-        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells every call otherwise
+        ocp = _orbax()
         self.folder = Path(workdir).absolute() / "checkpoints"
         self.folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
         self._ocp, self._options = ocp, options
         self.latest: int | None = None
+        self.bad: list[int] = []
 
     def save(self, state: Any, step: int, card: dict) -> None:
         """Writes host arrays and card as one step; on return it is on disk.
@@ -101,6 +153,13 @@ class Checkpoints:
                 what = f"{name} is not finite at step {step}, which is not saved"
                 remedy = f"last good checkpoint: {self.latest}; lower config.optimizer.base_lr"
                 raise HistoError(self.folder, "nan", what, remedy)
+        needed, free = sum(a.nbytes for a in arrays.values()), shutil.disk_usage(self.folder).free
+        remedy = "the steps before are whole; make room and run the same command again"
+        if (
+            free < needed
+        ):  # said before: orbax's threads print tracebacks past us when a write fails
+            what = f"step {step} needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free"
+            raise HistoError(self.folder, "no-space", what, remedy)
         sha256 = digests(arrays)
         entries = {
             name: {"shape": list(a.shape), "dtype": str(a.dtype), "sha256": sha256[name]}
@@ -108,25 +167,23 @@ class Checkpoints:
         }
         ocp = self._ocp
         about = {"schema": SCHEMA, **card, "step": step, "arrays": entries}
+        about["sha256"] = card_digest(about)
         parts = ocp.args.Composite(
             state=ocp.args.StandardSave(arrays), card=ocp.args.JsonSave(about)
         )
         try:
             with ocp.CheckpointManager(self.folder, options=self._options) as manager:
                 manager.save(step, args=parts)
-        except (OSError, ValueError) as error:  # a full disk is a ValueError here
-            line = str(error).split("\n")[0][:200]
-            raise HistoError(
-                self.folder / str(step), "write-failed", f"can't be saved: {line}",
-                "the steps before are whole; make room and run the same command again",
-            ) from error  # fmt: skip
+        except Exception as error:  # a full disk is a ValueError here, and more
+            full = "No space left" in str(error)
+            what = f"can't be saved: {'the disk is full' if full else _first_line(error)}"
+            raise HistoError(self.folder / str(step), "write-failed", what, remedy) from error
         self.latest = step
 
     def restore(self, template: Any) -> Any | None:
         """The newest good step in the shape of `template` (arrays), or None where there is none.
 
-        Bad newer steps are moved to `damaged/`, with one warning each: orbax would silently skip
-        saving steps older than them.
+        Bad newer steps get one warning each and are remembered for `set_aside`.
 
         Raises:
           HistoError: steps exist but none is good, or the newest good one is another network's.
@@ -137,25 +194,31 @@ class Checkpoints:
                 arrays, _ = read(self.folder, step)
             except HistoError as error:
                 if error.reason != "checkpoint-damaged":
-                    raise  # another version's: not ours to move
+                    raise
                 print(f"warning: {error}; falling back to the step before", file=sys.stderr)
-                self._set_aside(step)
+                self.bad.append(step)
                 continue
+            state = fill(template, arrays, self.folder / str(step))
             self.latest = step
-            return fill(template, arrays, self.folder / str(step))
+            return state
         if found:
             raise HistoError(
                 self.folder, "checkpoint-damaged", f"none of {len(found)} checkpoints is whole",
-                "they are now under damaged/; train into a new work directory",
+                "train into a new work directory",
             )  # fmt: skip
         return None
 
-    def _set_aside(self, step: int) -> None:
-        if jax.process_index() == 0:
+    def set_aside(self) -> None:
+        """Moves the bad steps `restore` met to `damaged/`, once a good one was found.
+
+        Where they are, orbax would silently skip saving steps older than them.
+        """
+        for step in self.bad:
             aside = self.folder.parent / "damaged" / str(step)
             shutil.rmtree(aside, ignore_errors=True)
             aside.parent.mkdir(exist_ok=True)
             shutil.move(self.folder / str(step), aside)
+        self.bad = []
 
 
 def fill(template: Any, arrays: dict[str, np.ndarray], path: Path) -> Any:
@@ -202,16 +265,7 @@ def load_encoder(path: str | Path) -> LoadedEncoder:
     Raises:
       HistoError: no such folder, no checkpoint in it, or none that is whole.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise HistoError(path, "missing", "no such folder", "give a work directory of train.py")
-    folder, candidates = path / "checkpoints", steps(path / "checkpoints")
-    if path.name.isdigit() and (path / "card").is_dir():
-        folder, candidates = path.parent, [int(path.name)]
-    if not candidates:
-        raise HistoError(
-            path, "no-checkpoint", "holds no checkpoint", "give a work directory of train.py"
-        )
+    folder, candidates = locate(path)
     for step in candidates:
         try:
             arrays, card = read(folder, step)

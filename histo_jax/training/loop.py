@@ -1,5 +1,6 @@
 """Pretraining, from the first line to the last."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,20 @@ from histo_jax.config import Config
 from histo_jax.data import feed, pipeline
 from histo_jax.errors import HistoError
 from histo_jax.training import card, checkpoint, metrics, optimizer, parallel, state, step, workdir
+from histo_jax.training.progress import duration
 from histo_jax.training.stop import Stop
+
+Probe = Callable[[Any, Any], dict[str, float]]
 
 
 def train(
-    config: Config, directory: Path, *, objective: Any, views: Callable, mixture: Any
+    config: Config,
+    directory: Path,
+    *,
+    objective: Any,
+    views: Callable,
+    mixture: Any,
+    probe: Probe | None = None,
 ) -> state.TrainState:
     """Trains `objective` on `mixture`, resuming what `directory` holds; returns the final state.
 
@@ -29,80 +39,124 @@ def train(
       objective: see `histo_jax.objectives`.
       views: `views(images, step, index)`, see `histo_jax.augment.recipes.make_views`.
       mixture: the prepared sets, see `histo_jax.data.mixture.open_mixture`.
+      probe: `probe(params, batch_stats)` of the encoder, numbers for the log; called by process 0
+        after every `config.probe.every` steps and the last. Nothing of it reaches the state.
 
     Raises:
       HistoError: whatever the user can mend; `Resume` after a signal, once the state is saved.
     """
     # Plan.
     options.check(config)
-    batch_size, chief = config.data.batch_size, jax.process_index() == 0
+    chief = jax.process_index() == 0
     mapper = parallel.Mapper(config.training.mapper)
-    mapper.check_batch(batch_size)
+    mapper.check_batch(config.data.batch_size)
     total = planned_steps(config, mixture.n)
-    rate = optimizer.schedule(config.optimizer, batch_size, mixture.n, total)
+    rate = optimizer.schedule(config.optimizer, config.data.batch_size, mixture.n, total)
     tx = optimizer.build(config.optimizer, rate)
     on_host = placement(config) == "host"
     directory = Path(directory)
+    about = card.make_card(config, mixture)
+    workdir.check(directory, config, about)
+    parallel.agree(plan_facts(config, mixture))
 
     with files.lock(directory / f".lock-{jax.process_index()}"), Stop() as stop:
         # State: what the directory holds, else fresh.
-        about = card.make_card(config, mixture)
-        if chief:
-            workdir.claim(directory, config, about)
         checkpoints = checkpoint.Checkpoints(directory)
         fresh = state.create(objective, tx, config.seed, config.data.image_size)
         fresh = jax.device_get(fresh)
         now = checkpoints.restore(fresh) or fresh
         start = int(now.step)
+        parallel.agree({"the step of the newest good checkpoint": start})
+        if chief:
+            checkpoints.set_aside()
         now = mapper.replicate(now)
+        if start >= total:
+            if chief:
+                print(f"steps    {start:,} done, nothing to do")
+            return now
 
         # Step and input.
         update = mapper.map_step(
             step.make_step(objective, tx, rate, None if on_host else views, config.seed)
         )
-        if start >= total:
-            return now
-        clock = Clock(
-            pipeline.batches(
-                mixture,
-                split=config.data.split,
-                seed=config.seed,
-                image_size=config.data.image_size,
-                batch_size=batch_size,
-                cache=config.data.cache,
-                start_step=start,
-                total_steps=total,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                views=views if on_host else None,
-            )
-        )
+        clock = Clock(batches(config, mixture, start, total, views if on_host else None))
         with feed.feed(clock, mapper.place) as ready:
             if chief:
-                announce(config, mixture, start, total)
+                announce(config, directory, mixture, start, total)
             seconds, stream = rehearse(update, now, ready, clock)
             if chief:
-                left, speed = metrics.duration((total - start) * seconds), batch_size / seconds
-                print(f"time     about {left} at {speed:,.0f} images/s, as timed now", flush=True)
+                tell_time((total - start) * seconds, config.data.batch_size / seconds)
+                workdir.claim(directory, config, about)
 
             # Loop: the numbers of step n are read while step n + 1 runs.
             with metrics.Readout(config, directory, start, total, mixture.n, chief) as readout:
                 for number in range(start + 1, total + 1):
                     now, seen = update(now, next(stream))
                     readout.push(number, seen, checkpoints.latest)
+                    last = number == total
+                    if probe and chief and (last or number % config.probe.every == 0):
+                        readout.settle(checkpoints.latest, functools.partial(look, probe, now))
                     asked = stop.agreed(ask=number % config.training.log_every == 0)
-                    if asked or number == total or number % config.training.save_every == 0:
+                    if asked or last or number % config.training.save_every == 0:
                         readout.settle(checkpoints.latest)  # numbers first: NaN is never saved
-                        checkpoints.save(parallel.to_host(now), number, about)
-                    if asked and number < total:
-                        stop.leave(directory, number)
+                        if last or not readout.watch.collapsed:
+                            checkpoints.save(parallel.to_host(now), number, about)
+                    if asked and not last:
+                        stop.leave(directory, number, checkpoints.latest)
     return now
 
 
+def look(probe: Probe, now: state.TrainState) -> dict[str, float]:
+    """What the probe says of the encoder as it is now."""
+    params, stats = now.params["encoder"], now.model_state["batch_stats"]["encoder"]
+    return probe(parallel.to_host(params), parallel.to_host(stats))
+
+
+def plan_facts(config: Config, mixture: Any) -> dict:
+    """What all processes must share, or they would wait for each other or learn apart."""
+    fields = card.as_dict(config)
+    for name in ("dir", "cache"):  # where this machine has its data
+        del fields["data"][name]
+    return {
+        "config": fields,
+        "the prepared data": mixture.digest,
+        "the place where views are made": placement(config),
+        "the version of": {k: v for k, v in card.versions().items() if k in ("histo_jax", "jax")},
+    }
+
+
+def batches(
+    config: Config, mixture: Any, start: int, total: int, views: Callable | None
+) -> Iterator:
+    """This process's share of the batches to come; `views` where the host makes them."""
+    return pipeline.batches(
+        mixture,
+        split=config.data.split,
+        seed=config.seed,
+        image_size=config.data.image_size,
+        batch_size=config.data.batch_size,
+        cache=config.data.cache,
+        start_step=start,
+        total_steps=total,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        views=views,
+    )
+
+
 def planned_steps(config: Config, images: int) -> int:
-    """Updates in all; an epoch drops its last partial batch."""
-    per_epoch = images // config.data.batch_size
-    return config.training.total_steps or config.training.epochs * per_epoch
+    """Updates in all; an epoch drops its last partial batch.
+
+    Raises:
+      HistoError: more than a step counter holds, int32.
+    """
+    asked, per_epoch = config.training, images // config.data.batch_size
+    total = asked.total_steps or asked.epochs * per_epoch
+    if total >= 2**31:
+        field = "total_steps" if asked.total_steps else "epochs"
+        what = f"makes {total:,} steps"
+        raise HistoError(f"config.training.{field}", "config", what, "must be below 2^31")
+    return total
 
 
 def placement(config: Config) -> str:
@@ -154,14 +208,22 @@ def rehearse(
     return max(seconds, clock.seconds), itertools.chain([batch], stream)
 
 
-def announce(config: Config, mixture: Any, start: int, total: int) -> None:
+def announce(config: Config, directory: Path, mixture: Any, start: int, total: int) -> None:
     """Says what will run, before the step is compiled."""
     counted = zip(mixture.names, mixture.sizes, strict=True)
     sets = ", ".join(f"{name} ({n:,})" for name, n in counted)
     devices, batch = jax.devices(), config.data.batch_size
     kind = devices[0].device_kind
+    print(f"folder   {directory}")
     print(f"data     {mixture.n:,} images: {sets}")
     print(f"devices  {len(devices)} x {kind}, {batch // len(devices)} images each a step")
     print(f"views    made on the {placement(config)}, recipe {config.augment.recipe}")
+    if config.probe.dataset:
+        print(f"probe    {config.probe.dataset}, every {config.probe.every:,} steps")
     print(f"steps    {start:,} done, {total - start:,} to go, {mixture.n // batch:,} an epoch")
     print("         compiling and timing one", flush=True)
+
+
+def tell_time(seconds: float, speed: float) -> None:
+    """Says how long the run will take."""
+    print(f"time     about {duration(seconds)} at {speed:,.0f} images/s, as timed now", flush=True)

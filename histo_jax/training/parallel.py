@@ -1,6 +1,7 @@
 """The one place that maps the step over devices."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from histo_jax.config import differences
 from histo_jax.errors import HistoError
 
 AXIS = "batch"
@@ -84,3 +86,25 @@ class Mapper:
 def to_host(tree: Any) -> Any:
     """Copies replicated arrays to numpy; the copies outlive a donated buffer."""
     return jax.tree.map(lambda x: np.array(x.addressable_shards[0].data), tree)
+
+
+def agree(facts: dict) -> None:
+    """Compares what every process is about to do, `facts` as JSON; nothing with one process.
+
+    Raises:
+      HistoError: a process differs from process 0; all processes raise, and name the same.
+    """
+    if jax.process_count() == 1:
+        return
+    from jax.experimental.multihost_utils import process_allgather
+
+    text = json.dumps(facts, sort_keys=True).encode()
+    longest = int(np.max(process_allgather(np.int32(len(text)))))
+    mine = np.frombuffer(text.ljust(longest), np.uint8)
+    first, *others = (json.loads(row.tobytes()) for row in np.asarray(process_allgather(mine)))
+    for index, other in enumerate(others, 1):
+        names = differences(other, first)
+        if names:
+            what = f"differs from process 0 in {', '.join(names[:5])}"
+            remedy = "start all processes by the same command, with the same data and versions"
+            raise HistoError(f"process {index}", "processes-differ", what, remedy)

@@ -42,8 +42,9 @@ class Stop:
         self.received = first or None
         return bool(first)
 
-    def leave(self, workdir: object, step: int) -> None:
-        """Raises what ends the process with the right status, after the state was saved."""
+    def leave(self, workdir: object, step: int, saved: int | None) -> None:
+        """Raises what ends the process with the right status; `saved` is the newest checkpoint."""
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
-        raise Resume(f"{workdir}: stopped at step {step}, saved; run the same command to go on")
+        kept = {step: "saved", None: "no checkpoint yet"}.get(saved, f"last checkpoint: {saved}")
+        raise Resume(f"{workdir}: stopped at step {step}, {kept}; run the same command to go on")

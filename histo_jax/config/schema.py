@@ -1,0 +1,148 @@
+"""The options: default, meaning, unit and limits of each."""
+
+import dataclasses
+from typing import Any
+
+
+def option(
+    default: Any, about: str, *, known: tuple = (), least: Any = None, above: Any = None,
+    most: Any = None,
+) -> Any:  # fmt: skip
+    """A field: its default, what it means and in which unit, and the values it may have.
+
+    `known` lists them; `least`, `above` and `most` bound them. None is for the type to allow.
+    """
+    limits = {"known": known, "least": least, "above": above, "most": most}
+    return dataclasses.field(default=default, metadata={"about": about, **limits})
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What is read."""
+
+    dir: str | None = option(None, "prepared data; None = TFDS_DATA_DIR, else TFDS's default")
+    datasets: str | tuple = option(
+        "auto", "((name or glob, weight or None), …); auto = all unlabelled sets"
+    )
+    split: str = option("train", "part of the sets")
+    image_size: int = option(224, "pixels a side of the stored image as read", least=1)
+    batch_size: int = option(512, "source images a step, over all devices and processes", least=1)
+    cache: str = option(
+        "none", "none = decode TFRecords | raw = memory-mapped uint8", known=("none", "raw")
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """How two views are made of an image (paper, section 4.1 and appendix C)."""
+
+    recipe: str = option("ciga2021", "ciga2021 | simclr", known=("ciga2021", "simclr"))
+    crop_min: float | None = option(
+        None, "smallest crop, share of the image's area; None = the recipe's", above=0, most=1
+    )
+    jitter: str | None = option(
+        None, "none | light | medium | heavy; None = the recipe's",
+        known=("none", "light", "medium", "heavy"),
+    )  # fmt: skip
+    placement: str = option(
+        "auto", "host = inside tf.data | device = inside the step | auto",
+        known=("auto", "host", "device"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    encoder: str = option("resnet18", "resnet18 | resnet34 | resnet50 | resnet101")
+    width: int = option(64, "channels of the stem", least=1)
+    projector: str = option("google_v1", "google_v1 | plain")
+    dtype: str = option(
+        "float32", "of the computation, float32 | bfloat16; parameters are float32 always",
+        known=("float32", "bfloat16"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """The pretext task."""
+
+    name: str = option("simclr", "simclr")
+    temperature: float = option(0.1, "divides the cosines before the softmax", above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """What follows the gradient, with linear warm-up and cosine decay."""
+
+    name: str = option("lars", "lars | adam")
+    base_lr: float = option(
+        0.3, "the peak; of lars at 256 images a batch: base_lr * batch_size / 256", above=0
+    )
+    weight_decay: float = option(1e-6, "L2; lars leaves out biases and batch norm", least=0)
+    warmup_epochs: float = option(10.0, "epochs of rising rate", least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """Nearest neighbours on a labelled set while training: looked at, never learned from."""
+
+    dataset: str | None = option(
+        None, "prepared labelled set, e.g. histo_labelled/mylab; None = no probe"
+    )
+    every: int = option(100, "steps", least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The loop."""
+
+    epochs: int = option(1000, "passes over all images", least=1)
+    total_steps: int | None = option(None, "steps, instead of epochs", least=1)
+    save_every: int = option(1000, "steps", least=1)
+    log_every: int = option(10, "steps", least=1)
+    mapper: str = option("pmap", "pmap | shard_map", known=("pmap", "shard_map"))
+    on_change: str = option(
+        "refuse", "a work directory made with other options or data: refuse | accept",
+        known=("refuse", "accept"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One pretraining run."""
+
+    seed: int = option(0, "of weights, order and views", least=0, most=2**32 - 1)
+    data: Data = Data()
+    augment: Augment = Augment()
+    model: Model = Model()
+    objective: Objective = Objective()
+    optimizer: Optimizer = Optimizer()
+    probe: Probe = Probe()
+    training: Training = Training()
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalData:
+    """Where the labelled set is."""
+
+    dir: str | None = option(None, "prepared data; None = TFDS_DATA_DIR, else TFDS's default")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """One evaluation of a frozen encoder."""
+
+    seed: int = option(0, "of the first repeat; repeat r uses seed + r", least=0, most=2**32 - 1)
+    data: EvalData = EvalData()
+    protocol: str = option("linear", "linear = a linear head (classes or target) and k-NN")
+    dataset: str = option("", "prepared labelled set, e.g. histo_labelled/mylab")
+    split_by: tuple = option(("paper", "grouped"), "splits to score")
+    init: tuple = option(
+        ("random", "random_calibrated", "colour_histogram", "mean_rgb", "texture"),
+        "floors: baselines scored beside the encoder",
+    )
+    layer: str = option("pooled", "stem | layer1 … layer4 | pooled")
+    repeats: int = option(3, "seeds of split and head", least=1)
+    image_size: int | None = option(None, "pixels a side; None = as pretrained", least=1)
+    batch_size: int = option(128, "images a forward pass", least=1)

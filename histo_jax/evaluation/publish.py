@@ -1,0 +1,65 @@
+"""Where a report goes: beside others of the same encoder, never over another's only copy."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from histo_jax.errors import HistoError
+from histo_jax.evaluation import page, report
+from histo_jax.evaluation.run import Evaluation
+from histo_jax.training.checkpoint import LoadedEncoder
+
+FREE = ("data", "batch_size")  # options that change no number
+
+
+def home(out: Path | None, loaded: LoadedEncoder | None) -> Path:
+    """The folder of the report: `out`, else the work directory the checkpoint belongs to.
+
+    Raises:
+      HistoError: it is a file, or can't be written; a checkpoint outside any work directory.
+    """
+    if out is None and loaded is None:
+        raise HistoError("--out", "config", "is not set", "name a folder for the report")
+    folder = out or workdir(loaded)
+    if folder is None:
+        what = "is a step outside of any work directory"
+        raise HistoError(loaded.path, "config", what, "name a folder for the report by --out")
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        what = f"{'is' if there == folder.absolute() else 'lies in'} a file, not a folder"
+        raise HistoError(folder, "write-failed", what, "name a folder for the report")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise HistoError(folder, "write-failed", "cannot write: no permission", "name another")
+    return folder
+
+
+def workdir(loaded: LoadedEncoder) -> Path | None:
+    """The work directory of a step, `<workdir>/checkpoints/<step>`."""
+    return loaded.path.parent.parent if loaded.path.parent.name == "checkpoints" else None
+
+
+def publish(done: Evaluation, out: Path | None) -> list[Path]:
+    """Writes `report.json` and `report.html`; returns the pages, the one to open first.
+
+    Without `out` they go to `eval/<set>/<step>-<digest>/` of the work directory, a place of their
+    own for each set, step and options, and, as the last evaluation, to the work directory itself.
+    """
+    folder = home(out, done.loaded)
+    folders = [folder] if out else [folder, folder / own_place(done.report)]
+    built = page.build(done.report, done)
+    for place in reversed(folders):
+        report.write(place, done.report)
+        page.write(place, built)
+    return [place / page.FILE for place in folders]
+
+
+def own_place(result: dict) -> Path:
+    """`eval/<builder>-<config>/<step>-<digest>`: equal for equal questions only."""
+    asked = {k: v for k, v in result["config"].items() if k not in FREE}
+    facts = json.dumps([asked, result["data"]["content_hash"]], sort_keys=True)
+    digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
+    name = result["data"]["name"].replace("/", "-")
+    return Path("eval") / name / f"{result['card'].get('step', 0)}-{digest}"

@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/python train.py --config configs/demo.py --config.data.dir=$(DEMO)
 	$(BIN)/python eval.py --config configs/probe.py --checkpoint runs/demo \
 	  --config.data.dir=$(DEMO) --config.dataset=histo_demo/default
-	@printf '\n%s\n' \
+	@printf '%s\n' '' \
 	  'The report: runs/demo/report.html (the slides: $(DEMO)/histo_demo/default/2.0.0/slides.html)' \
 	  'Your own slides:' \
 	  '  source $(BIN)/activate' \

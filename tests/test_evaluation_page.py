@@ -310,3 +310,10 @@ def test_curves_leave_out_what_was_not_logged():
     assert "#0" not in re.sub(
         r'"#curve[^"]*"|url\([^)]*\)', "", drawn["svg"]
     )  # no stand-in is left
+
+
+def test_small_numbers_keep_their_digits_on_the_axis():
+    lines = [{"step": step, "learning_rate": 0.002 * step / 9} for step in range(1, 10)]
+    (drawn,) = figures.curves(lines, None)
+    told = [float(t) for t in re.findall(r">(0\.\d+)<", drawn["svg"])]
+    assert len(set(told)) == len(told) and max(told) == 0.002

@@ -57,7 +57,8 @@ def _inline(svg: str, name: str, label: str) -> str:
     body = body.replace("url(#", f"url(#{name}-")
     body = re.sub(r" font-family: [^;\"]*;", "", body)  # the page's
     body = re.sub(r"\n?<defs>\s*</defs>|\n?<g id=\"[^\"]*\"/>", "", body)
-    body = re.sub(r"(\.\d\d)\d+", r"\1", body)  # a hundredth of a point is enough
+    # A hundredth of a point is enough; what stands between tags is text, and stays.
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)
     for stand_in, value in CSS.items():
         body = body.replace(stand_in, value)
     body = re.sub(r"\s*\n\s*", " ", body).replace("> <", ">\n<")

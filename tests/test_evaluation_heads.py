@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from histo_jax.evaluation import knn, linear, metrics
+from histo_jax.training.optimizer import scale_by_adam
 
 
 def planted(n: int, classes: int, width: int, seed: int = 0):
@@ -23,7 +24,7 @@ def test_adam_couples_the_decay_as_torch_does():
         params = {"w": jnp.array([[1.0, -2], [0.5, 3]]), "b": jnp.array([0.3, -0.7])}
         of_w = [[[0.1, 0.2], [-0.3, 0.4]], [[-0.2, 0.1], [0.05, -0.1]], [[0.3, -0.4], [0.2, 0.1]]]
         of_b = [[0.5, -0.25], [0.1, 0.2], [-0.3, 0.4]]
-        transform = linear.adam(0.1)
+        transform = scale_by_adam(0.1)
         moments = transform.init(params)
         for w, b in zip(of_w, of_b, strict=True):
             grads = {"w": jnp.array(w), "b": jnp.array(b)}
@@ -78,7 +79,7 @@ def test_the_sweep_is_plain_adam_and_padding_counts_for_nothing():
     options = {"classes": 3, "decay": 1e-4, "seed": 0, "zero": False, "rates": (1e-2,), "epochs": 4}
     head = linear.fit(x, y, x, np.roll(y, 1), batch_size=64, **options)
     params = linear._start(jax.random.fold_in(jax.random.key(0), 0), 4, 3)
-    transform = optax.chain(linear.adam(1e-4), optax.scale(-1e-2))
+    transform = optax.chain(scale_by_adam(1e-4), optax.scale(-1e-2))
     state, labels = transform.init(params), jnp.asarray(y, jnp.int32)
 
     @jax.jit

@@ -139,7 +139,10 @@ def test_values_no_run_can_use(values, message):
         ({"seed": -1}, "config.seed: is -1"),
         ({"split_by": ()}, "config.split_by: is .. .name at least one"),
         ({"init": ()}, "config.init: is .. .name at least one"),
-        ({"fractions": 0.1}, "config.fractions: no such field .known: seed, data, protocol"),
+        ({"fractions": ()}, "config.fractions: is .. .name at least one"),
+        ({"shift": {"a": 1}}, "config.shift: wants tuple"),
+        ({"labels": 0.1}, "config.labels: no such field .known: seed, data, protocol"),
+        ({"supervised": {"freeze_to": "layer5"}}, "known: stem, layer1"),
     ],
 )
 def test_values_no_evaluation_can_use(recipe, values, message):

@@ -12,10 +12,13 @@ from histo_jax.config.schema import (
     Objective,
     Optimizer,
     Probe,
+    Segment,
+    Supervised,
     Training,
 )
 
 __all__ = [
     "Config", "Data", "Augment", "Model", "Objective", "Optimizer", "Probe", "Training",
-    "EvalConfig", "EvalData", "load", "from_values", "describe", "check", "field", "differences",
+    "EvalConfig", "EvalData", "Supervised", "Segment",
+    "load", "from_values", "describe", "check", "field", "differences",
 ]  # fmt: skip

@@ -21,12 +21,12 @@ def check(config: Any, prefix: str = "config.") -> None:
         _check_datasets(f"{prefix}datasets", config.datasets)
 
 
-def _wanted(value: Any, known: tuple, least: Any, above: Any, most: Any) -> str | None:
+def _wanted(value: Any, known: tuple, least: Any, above: Any, most: Any, empty: bool) -> str | None:
     """What a value should be, where it isn't."""
     if known and value not in known:
         return "known: " + ", ".join(known)
-    if value == ():
-        return "name at least one"
+    if isinstance(value, tuple):
+        return None if value or empty else "name at least one"
     low = (least is not None and value < least) or (above is not None and value <= above)
     if not low and (most is None or value <= most):
         return None

@@ -113,7 +113,7 @@ def _typed(path: str, value: Any, hint: Any) -> Any:
         value = None
     if isinstance(value, list):
         value = tuple(value)
-    if isinstance(value, str) and tuple in kinds and str not in kinds:
+    if isinstance(value, (str, float, int)) and tuple in kinds and str not in kinds:
         value = (value,)
     if (
         isinstance(value, int)

@@ -6,13 +6,14 @@ from typing import Any
 
 def option(
     default: Any, about: str, *, known: tuple = (), least: Any = None, above: Any = None,
-    most: Any = None,
+    most: Any = None, empty: bool = False,
 ) -> Any:  # fmt: skip
     """A field: its default, what it means and in which unit, and the values it may have.
 
-    `known` lists them; `least`, `above` and `most` bound them. None is for the type to allow.
+    `known` lists them; `least`, `above` and `most` bound them; `empty` allows an empty tuple. None
+    is for the type to allow.
     """
-    limits = {"known": known, "least": least, "above": above, "most": most}
+    limits = {"known": known, "least": least, "above": above, "most": most, "empty": empty}
     return dataclasses.field(default=default, metadata={"about": about, **limits})
 
 
@@ -56,6 +57,11 @@ class Model:
 
     encoder: str = option("resnet18", "resnet18 | resnet34 | resnet50 | resnet101")
     width: int = option(64, "channels of the stem", least=1)
+    init: str | None = option(
+        None,
+        "encoder to start from: a run's folder, a .safetensors, .pth or .ckpt file, or "
+        "imagenet:FILE; None = at random",
+    )
     projector: str = option("google_v1", "google_v1 | plain")
     dtype: str = option(
         "float32", "of the computation, float32 | bfloat16; parameters are float32 always",
@@ -130,12 +136,41 @@ class EvalData:
 
 
 @dataclasses.dataclass(frozen=True)
+class Supervised:
+    """Training a network with labels: `finetune` and `segment`."""
+
+    epochs: int = option(100, "passes over the training part", least=1)
+    batch_size: int = option(128, "images a step, over all devices", least=1)
+    learning_rate: float = option(1e-4, "of Adam, constant; the paper names none", above=0)
+    freeze_to: str | None = option(
+        None, "stem | layer1 … layer4: the encoder up to there stays as it was",
+        known=("stem", "layer1", "layer2", "layer3", "layer4"),
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """What is special about masks."""
+
+    mode: str = option(
+        "resize", "resize = whole images | windows = sliding over the pixels as they are",
+        known=("resize", "windows"),
+    )  # fmt: skip
+    class_weights: bool = option(False, "weigh classes by 1/frequency, at most 1")
+    dice: bool = option(False, "add soft Dice to the cross-entropy")
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalConfig:
-    """One evaluation of a frozen encoder."""
+    """One evaluation."""
 
     seed: int = option(0, "of the first repeat; repeat r uses seed + r", least=0, most=2**32 - 1)
     data: EvalData = EvalData()
-    protocol: str = option("linear", "linear = a linear head (classes or target) and k-NN")
+    protocol: tuple = option(
+        ("linear", "knn"),
+        "on frozen features: linear | knn | logistic | svm | forest | tree | selected; "
+        "training all of it: finetune | segment",
+    )
     dataset: str = option("", "prepared labelled set, e.g. histo_labelled/mylab")
     split_by: tuple = option(("paper", "grouped"), "splits to score")
     init: tuple = option(
@@ -143,6 +178,18 @@ class EvalConfig:
         "floors: baselines scored beside the encoder",
     )
     layer: str = option("pooled", "stem | layer1 … layer4 | pooled")
-    repeats: int = option(3, "seeds of split and head", least=1)
+    repeats: int = option(3, "seeds of split, head and untrained network", least=1)
+    one_split: bool = option(
+        False, "all repeats on the split of `seed`: they differ in drawn labels and start alone"
+    )
+    fractions: tuple = option((1.0,), "shares of the training labels, each scored; nested")
     image_size: int | None = option(None, "pixels a side; None = as pretrained", least=1)
     batch_size: int = option(128, "images a forward pass", least=1)
+    shift: tuple = option(
+        (), "strengths of a change of stain in the test images, 0.05 light, 0.2 strong", empty=True
+    )
+    sites: str | None = option(
+        None, "CSV with a column patient, slide or key and others, e.g. scanner: probed as classes"
+    )
+    supervised: Supervised = Supervised()
+    segment: Segment = Segment()

@@ -21,6 +21,7 @@ ENCODERS = {
     "resnet101": ((3, 4, 23, 3), True),
     "resnet_tiny": ((1, 1, 1, 1), False),  # for tests
 }
+PARTS = ("stem", "layer1", "layer2", "layer3", "layer4")  # in the order of the pass
 
 
 class Block(nn.Module):
@@ -84,18 +85,30 @@ class ResNet(nn.Module):
         return 8 * self.width * (4 if self.bottleneck else 1)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+    def __call__(
+        self, x: jax.Array, train: bool, frozen: str | None = None
+    ) -> dict[str, jax.Array]:
         """Maps images [b, h, w, 3] in [-1, 1] to every level of features.
+
+        Args:
+          x: the images.
+          train: normalise by the batch and update the running statistics.
+          frozen: the last of `PARTS` that takes no part in training: up to it running statistics
+            are used and kept, and no gradient flows.
 
         Returns:
           `stem` [b, h/2, w/2, width] (before the max pool), `layer1` … `layer4` at strides 4 to
           32, all after ReLU and in `dtype`, and `pooled` [b, features], the paper's features.
         """
-        x = x.astype(self.dtype)
-        x = nn.relu(normalise(self, convolve(self, x, self.width, 7, 2, "conv1"), train, "bn1"))
-        out = {"stem": x}
-        x = max_pool(x)
+        held = frozen_parts(frozen)
+        learns = train and "stem" not in held
+        x = convolve(self, x.astype(self.dtype), self.width, 7, 2, "conv1")
+        x = nn.relu(normalise(self, x, learns, "bn1"))
+        out = {"stem": lax.stop_gradient(x) if "stem" in held else x}
+        x = max_pool(out["stem"])
         for stage, blocks in enumerate(self.stages):
+            part = f"layer{stage + 1}"
+            learns = train and part not in held
             for block in range(blocks):
                 x = Block(
                     channels=self.width * 2**stage,
@@ -104,10 +117,29 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     param_dtype=self.param_dtype,
                     axis=self.axis,
-                    name=f"layer{stage + 1}_{block}",
-                )(x, train)
-            out[f"layer{stage + 1}"] = x
+                    name=f"{part}_{block}",
+                )(x, learns)
+            out[part] = x = lax.stop_gradient(x) if part in held else x
         return out | {"pooled": jnp.mean(x.astype(self.param_dtype), axis=(1, 2))}
+
+
+def frozen_parts(last: str | None) -> tuple[str, ...]:
+    """The parts up to `last`, which is one of `PARTS`; none for None.
+
+    Raises:
+      HistoError: no such part.
+    """
+    if last is None:
+        return ()
+    if last not in PARTS:
+        known = "known: " + ", ".join(PARTS)
+        raise HistoError("config.supervised.freeze_to", "config", f"is {last!r}", known)
+    return PARTS[: PARTS.index(last) + 1]
+
+
+def part_of(name: str) -> str:
+    """Which of `PARTS` a parameter of the encoder belongs to, by the first part of its name."""
+    return name.split("_")[0] if name.startswith("layer") else "stem"
 
 
 def convolve(

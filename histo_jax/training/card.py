@@ -15,10 +15,10 @@ MEAN = STD = (0.5, 0.5, 0.5)  # of the views, to [-1, 1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def make_card(config: Config, mixture: Any) -> dict:
+def make_card(config: Config, mixture: Any, init: dict | None = None) -> dict:
     """Encoder, normalisation, resolution, data by content, config and versions.
 
-    `mixture` is a `histo_jax.data.mixture.Mixture`.
+    `mixture` is a `histo_jax.data.mixture.Mixture`; `init` says which weights the run started from.
     """
     return {
         "encoder": config.model.encoder,
@@ -31,6 +31,7 @@ def make_card(config: Config, mixture: Any) -> dict:
             {"name": s.name, "n": s.n, "content_hash": s.card["content_hash"]} for s in mixture.sets
         ],
         "data_digest": mixture.digest,
+        "init": init,
         "config": as_dict(config),
         "versions": versions(),
         "git_commit": git_commit(),

@@ -15,7 +15,17 @@ from histo_jax import files
 from histo_jax.config import Config
 from histo_jax.data import feed, pipeline
 from histo_jax.errors import HistoError
-from histo_jax.training import card, checkpoint, metrics, optimizer, parallel, state, step, workdir
+from histo_jax.training import (
+    card,
+    checkpoint,
+    initial,
+    metrics,
+    optimizer,
+    parallel,
+    state,
+    step,
+    workdir,
+)
 from histo_jax.training.progress import duration
 from histo_jax.training.stop import Stop
 
@@ -55,16 +65,17 @@ def train(
     tx = optimizer.build(config.optimizer, rate)
     on_host = placement(config) == "host"
     directory = Path(directory)
-    about = card.make_card(config, mixture)
+    origin = initial.find(config.model, directory)
+    about = card.make_card(config, mixture, origin and origin.about)
     workdir.check(directory, config, about)
-    parallel.agree(plan_facts(config, mixture))
+    parallel.agree(plan_facts(config, mixture) | {"the weights to start from": about["init"]})
 
     with files.lock(directory / f".lock-{jax.process_index()}"), Stop() as stop:
-        # State: what the directory holds, else fresh.
+        # State: what the directory holds, else fresh, the encoder's from `config.model.init`.
         checkpoints = checkpoint.Checkpoints(directory)
         fresh = state.create(objective, tx, config.seed, config.data.image_size)
         fresh = jax.device_get(fresh)
-        now = checkpoints.restore(fresh) or fresh
+        now = checkpoints.restore(fresh) or initial.put(fresh, origin)
         start = int(now.step)
         parallel.agree({"the step of the newest good checkpoint": start})
         if chief:

@@ -27,7 +27,7 @@ def check(workdir: Path, config: Config, card: dict) -> None:
     """
     if workdir.exists() and not workdir.is_dir():
         raise HistoError(workdir, "workdir-foreign", "is a file", "give --workdir a folder")
-    old, before = _read(workdir / CONFIG), _read(workdir / CARD, "data_digest")
+    old, before = _read(workdir / CONFIG), claimed(workdir)
     for name in (METRICS, TIMING):
         _check_lines(workdir / name)
     changed = []
@@ -36,11 +36,18 @@ def check(workdir: Path, config: Config, card: dict) -> None:
         changed += [f"config.{f}" for f in fields if f not in FREE and f.split(".")[0] not in FREE]
     if before is not None and before["data_digest"] != card["data_digest"]:
         changed.append("the prepared data")
+    if before is not None and before.get("init") != card["init"]:
+        changed.append("the weights of config.model.init")
     if changed and config.training.on_change == "refuse":
         raise HistoError(
             workdir, "workdir-changed", "was made with other " + ", ".join(changed),
             f"{REMEDY}, or --config.training.on_change=accept to go on all the same",
         )  # fmt: skip
+
+
+def claimed(workdir: Path) -> dict | None:
+    """The card of the run that has the directory; None where none has."""
+    return _read(workdir / CARD, "data_digest")
 
 
 def claim(workdir: Path, config: Config, card: dict) -> None:

@@ -181,6 +181,23 @@ def test_class_folders(tmp_path):
     assert made.path.exists()  # the set that was there stays
 
 
+def test_ids_in_the_names(tmp_path):
+    names = ("a/p1_s1_x.png", "a/p1_s2_x.png", "b/p2_s1_x.png", "b/p2_s3_x.png")
+    for number, name in enumerate(names):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(tmp_path / "in" / name)
+    pattern = "(?P<patient>p[0-9])_(?P<slide>s[0-9])"
+    made = build("histo_labelled", tmp_path / "in", tmp_path, name="l", ids=pattern)
+    found = zip(made.table["patient"].tolist(), made.table["slide"].tolist(), strict=True)
+    assert sorted(found) == [("p1", "s1"), ("p1", "s2"), ("p2", "s1"), ("p2", "s3")]
+    picture(9).save(tmp_path / "in/a/other.png")
+    with refused("ids", "is not found in 1 names: a/other.png"):
+        build("histo_labelled", tmp_path / "in", tmp_path, name="l", ids=pattern, tile=16)
+    for wrong, words in (("(", "no regular expression"), ("x", "groups none"), ("(?P<y>x)", "y")):
+        with refused("config", words):
+            build("histo_labelled", tmp_path / "in", tmp_path, name="m", ids=wrong)
+
+
 @pytest.mark.parametrize("tile", [None, 16])
 def test_masks_are_cut_with_their_image(tmp_path, tile):
     rng = np.random.default_rng(0)

@@ -102,10 +102,13 @@ class ImageConfig(FolderConfig):
     Attributes:
       tile: side in pixels of the squares each image is cut into; None keeps it whole.
       mpp: µm per pixel of all images; None: unknown.
+      ids: regular expression whose groups `slide` and `patient` are found in each file's name,
+        e.g. '(?P<slide>CRC-Prim-HE-[0-9]+)'; None: names say nothing.
     """
 
     tile: int | None = None
     mpp: float | None = None
+    ids: str | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -114,6 +117,19 @@ class ImageConfig(FolderConfig):
         if self.mpp is not None and not 0.05 <= self.mpp <= 10:
             what = f"{self.mpp:g} µm is not within 0.05 .. 10"
             raise HistoError("--config, mpp", "config", what)
+        if self.ids is not None:
+            _check_ids(self.ids)
+
+
+def _check_ids(pattern: str) -> None:
+    try:
+        groups = set(re.compile(pattern).groupindex)
+    except re.error as error:
+        what = f"{pattern!r} is no regular expression: {error}"
+        raise HistoError("--config, ids", "config", what) from error
+    if not groups or not groups <= {"slide", "patient"}:
+        what = f"{pattern!r} has the groups {', '.join(sorted(groups)) or 'none'}"
+        raise HistoError("--config, ids", "config", what, "name them (?P<slide>…), (?P<patient>…)")
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

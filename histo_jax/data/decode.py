@@ -82,6 +82,17 @@ class Reader:
         Raises:
           HistoError: the record is not what the build wrote.
         """
+        return _image(self._read(row))
+
+    def read_mask(self, row: int) -> bytes:
+        """The encoded mask of a row, empty where the record has none.
+
+        Raises:
+          HistoError: the record is not what the build wrote.
+        """
+        return _bytes(self._read(row), "mask")
+
+    def _read(self, row: int) -> Any:
         table = self._prepared.table
         shard = self._shards[table["shard"][row]]
         try:
@@ -89,12 +100,13 @@ class Reader:
             record = os.pread(
                 file.descriptor, int(table["length"][row]), int(table["offset"][row]) + _HEADER
             )
-            image = _image(self._example.FromString(record))
+            example = self._example.FromString(record)
+            digest = hashlib.sha256(_image(example)).hexdigest().encode()
         except Exception as error:  # the parser's own error type is not public
             raise self.damaged(row, f"can't be read: {error}") from error
-        if hashlib.sha256(image).hexdigest().encode() != table["sha256"][row]:
+        if digest != table["sha256"][row]:
             raise self.damaged(row, "differs from what the build wrote")
-        return image
+        return example
 
     def damaged(self, row: int, what: str) -> HistoError:
         """The error that names shard, key and what to do."""

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -110,6 +111,27 @@ def labelled(folder: Path) -> list[Item]:
     else:
         found = _by_class(folder, found, masks.is_dir())
     return _with_masks(masks, found) if masks.is_dir() else found
+
+
+def with_ids(folder: Path, items: list[Item], pattern: str | None) -> list[Item]:
+    """Slides and patients from the names of the files, by `ImageConfig.ids`; tables come first.
+
+    Raises:
+      HistoError: names the pattern does not find: they would go to any side of a split.
+    """
+    if pattern is None:
+        return items
+    found = [re.search(pattern, item.name) for item in items]
+    silent = [item.name for item, match in zip(items, found, strict=True) if not match]
+    if silent:
+        what = f"ids={pattern!r} is not found in {len(silent)} names: {_some(silent)}"
+        raise HistoError(folder, "ids", what, "widen the pattern, or give labels.csv")
+    return [
+        dataclasses.replace(
+            item, **{k: v for k, v in match.groupdict().items() if v and not getattr(item, k)}
+        )
+        for item, match in zip(items, found, strict=True)
+    ]
 
 
 def left_out(folder: Path, items: list[Item]) -> collections.Counter[str]:

@@ -16,7 +16,7 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
     """Images, without anything said about them."""
 
     def find(self, folder: Path) -> list[Item]:
-        return folders.images(folder)
+        return folders.with_ids(folder, folders.images(folder), self.config.ids)
 
     def prepare(self, plan: Plan) -> None:
         """Looks at what lies beside the images."""
@@ -73,7 +73,7 @@ class LabelledBuilder(ImageBuilder, skip_registration=True):
     """Images with labels, targets or masks."""
 
     def find(self, folder: Path) -> list[Item]:
-        found = folders.labelled(folder)
+        found = folders.with_ids(folder, folders.labelled(folder), self.config.ids)
         if self.config.tile is not None and any(item.target is not None for item in found):
             what = f"targets are of whole images, tile={self.config.tile} asks for parts"
             raise HistoError(folder, "target", what, "cut the images first, or leave out tile")

@@ -1,11 +1,14 @@
-"""Images of one set in a wanted order, for evaluation."""
+"""Images and masks of one set in a wanted order, for evaluation."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from histo_jax.data import decode, raw
 from histo_jax.data.prepared import Prepared
+from histo_jax.errors import HistoError
 
 
 def read_images(
@@ -25,3 +28,57 @@ def read_images(
     pixels = raw.open_raw(prepared, image_size)
     for begin in range(0, len(rows), batch_size):
         yield pixels[rows[begin : begin + batch_size]]
+
+
+def read_whole(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields uint8 [h, w, 3], the images of `rows` of the index as large as they are stored.
+
+    Raises:
+      HistoError: a damaged record.
+    """
+    reader = decode.Reader(prepared)
+    return _each(lambda row: _decode(reader, row, reader.read(row), "RGB"), rows)
+
+
+def read_masks(
+    prepared: Prepared, rows: np.ndarray, size: int | None = None
+) -> Iterator[np.ndarray]:
+    """Yields uint8 [h, w], or [size, size] by nearest pixels: the masks of `rows`, 255 = ignore.
+
+    Raises:
+      HistoError: a record without mask, or a damaged one.
+    """
+    reader = decode.Reader(prepared)
+
+    def read(row: int) -> np.ndarray:
+        encoded = reader.read_mask(row)
+        if not encoded:
+            what = f"record {prepared.table['key'][row]} has no mask"
+            remedy = "put <name>.png for each image into masks/ and build again"
+            raise HistoError(prepared.path, "no-masks", what, remedy)
+        mask = _decode(reader, row, encoded, "L")
+        return mask if size is None else nearest(mask, size)
+
+    return _each(read, rows)
+
+
+def nearest(mask: np.ndarray, size: int) -> np.ndarray:
+    """The mask [h, w] at [size, size]: the pixel under each centre."""
+    y, x = ((2 * np.arange(size) + 1) * n // (2 * size) for n in mask.shape)
+    return mask[y[:, None], x]
+
+
+def _each(function: Callable[[int], np.ndarray], rows: np.ndarray) -> Iterator[np.ndarray]:
+    """`function` of every row in that order, on all cores."""
+    with ThreadPoolExecutor(decode.cores()) as pool:
+        for begin in range(0, len(rows), decode.CHUNK):
+            yield from pool.map(function, rows[begin : begin + decode.CHUNK].tolist())
+
+
+def _decode(reader: decode.Reader, row: int, encoded: bytes, mode: str) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        return np.asarray(Image.open(io.BytesIO(encoded)).convert(mode))
+    except Exception as error:  # decoders raise whatever they like on damaged input
+        raise reader.damaged(row, "does not decode as an image") from error

@@ -1,11 +1,14 @@
-"""Scores a frozen encoder beside floors that come for free, and writes a page about it.
+"""Scores encoders beside floors that come for free, and writes a page about it.
 
   python eval.py --config configs/probe.py --checkpoint runs/simclr_r18 \\
     --config.dataset=histo_labelled/mylab
 
-The table is printed; report.html (to read) and report.json (all numbers) go to the work directory
-of the checkpoint, and to a place of their own below its eval/; with --out to that folder alone.
-Options of the recipe are set by --config.field=value, for example --config.repeats=5.
+Recipes: probe (linear layer, k-NN), classical (logistic regression, support vectors, trees),
+fractions (few labels), finetune, segment, compare (all frozen ones).
+
+The table is printed; report.html (to read), report.json and report.csv (all numbers) go to the work
+directory of the first checkpoint, and to a place of their own below its eval/; with --out to that
+folder alone. Options of the recipe are set by --config.field=value, e.g. --config.repeats=5.
 """
 
 import argparse
@@ -30,9 +33,13 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--config", required=True, help="recipe: file.py or file.py:argument")
     parser.add_argument(
         "--checkpoint",
-        type=Path,
-        help="a work directory of train.py, its newest whole step is scored; or one step's folder; "
-        "without it the floors alone are scored, --out says where to",
+        action="append",
+        default=[],
+        metavar="[NAME=]SOURCE",
+        help="a work directory of train.py, its newest whole step is scored, or one step's folder; "
+        "a weights file (.safetensors, .pth, .ckpt), imagenet:FILE for a supervised one; features "
+        "made elsewhere (.h5); random:ARCHITECTURE. Several are put into one table. Without any "
+        "the floors alone are scored, --out says where to",
     )
     parser.add_argument("--out", type=Path, help="folder of the report alone")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -46,12 +53,11 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
         raise errors.HistoError(
             "config.dataset", "config", "is not set", "--config.dataset=histo_labelled/<name>"
         )
-    from histo_jax.evaluation import publish, report, run
-    from histo_jax.training.checkpoint import load_encoder
+    from histo_jax.evaluation import foreign, publish, report, run
 
-    loaded = load_encoder(flags.checkpoint) if flags.checkpoint else None
-    publish.home(flags.out, loaded)  # refused now rather than after the work
-    done = run.evaluate(config, loaded, config.data.dir)
+    sources, untrained = foreign.open_sources(flags.checkpoint)
+    publish.home(flags.out, sources)  # refused now rather than after the work
+    done = run.evaluate(config, sources, config.data.dir, untrained)
     print(report.table(done.report))
     for page in publish.publish(done, flags.out):
         print(f"wrote    {page}")

@@ -8,7 +8,8 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.protocol = "linear"
+    config.protocol = ("linear", "knn")
     config.split_by = ("paper", "grouped")
     config.repeats = 3
+    config.shift = (0.2,)
     return config

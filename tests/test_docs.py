@@ -154,6 +154,10 @@ def check_training(monkeypatch, arguments):
         parsed(monkeypatch, importlib.import_module("histo_jax.training.__main__").main, *arguments)
 
 
+def check_weights(monkeypatch, arguments):
+    parsed(monkeypatch, importlib.import_module("histo_jax.weights.__main__").arguments, *arguments)
+
+
 def check_doctor(monkeypatch, arguments):
     with pytest.raises(SystemExit, match="^0$"):
         importlib.import_module("histo_jax.doctor").main([*arguments, "--help"])
@@ -198,6 +202,7 @@ CHECKS = {
     ("python", "eval.py"): check_eval,
     ("python", "-m", "histo_jax.data"): check_data,
     ("python", "-m", "histo_jax.training"): check_training,
+    ("python", "-m", "histo_jax.weights"): check_weights,
     ("python", "-m", "histo_jax.doctor"): check_doctor,
     ("python",): check_benchmark,
     ("tfds", "build"): check_tfds,
@@ -225,12 +230,14 @@ FLAGS = sorted({(p, s) for p, s in inline_code() if s.startswith("--config.")})
 @pytest.mark.parametrize(("page", "flag"), FLAGS)
 def test_flag_in_passing(page, flag, monkeypatch):
     name, equals, _ = flag.removeprefix("--config.").partition("=")
+    evaluation = page == "evaluation.md"
+    schema, recipe = (config.EvalConfig, "probe") if evaluation else (config.Config, "demo")
     if not equals:
-        config.field(config.Config(), name)
+        config.field(schema(), name)
         return
     monkeypatch.chdir(ROOT)
     (flag,) = shlex.split(flag)
-    config.check(config.load(config.Config, "configs/demo.py", [flag]))
+    config.check(config.load(schema, f"configs/{recipe}.py", [flag]))
 
 
 # Options of the builders.

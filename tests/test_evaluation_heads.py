@@ -18,6 +18,12 @@ def planted(n: int, classes: int, width: int, seed: int = 0):
     return x.astype(np.float32), y
 
 
+def fit(x, y, vx, vy, *, seed=0, **options):
+    """One problem, the best rate."""
+    problem = linear.Problem(x, y, vx, vy, seed)
+    return linear.best(linear.fit([problem], **options)[0])
+
+
 def test_adam_couples_the_decay_as_torch_does():
     """Spec 4.3, measured against torch.optim.Adam; AdamW would give W[0, 0] = .998723055918."""
     with jax.enable_x64(True):
@@ -37,9 +43,7 @@ def test_adam_couples_the_decay_as_torch_does():
 
 def test_separable_features_score_one():
     x, y = planted(600, 3, 8)
-    head = linear.fit(
-        x[:300], y[:300], x[300:450], y[300:450], classes=3, decay=1e-5, seed=0, epochs=30
-    )
+    head = fit(x[:300], y[:300], x[300:450], y[300:450], classes=3, decay=1e-5, seed=0, epochs=30)
     counts = metrics.confusion(y[450:], linear.outputs(head, x[450:]).argmax(1), 3)
     assert metrics.macro_f1(counts) == 1.0 and head.validation == 1.0
 
@@ -47,9 +51,7 @@ def test_separable_features_score_one():
 def test_shuffled_labels_score_chance():
     x, y = planted(900, 3, 8)
     y = np.random.default_rng(5).permutation(y)
-    head = linear.fit(
-        x[:450], y[:450], x[450:675], y[450:675], classes=3, decay=1e-5, seed=0, epochs=20
-    )
+    head = fit(x[:450], y[:450], x[450:675], y[450:675], classes=3, decay=1e-5, seed=0, epochs=20)
     counts = metrics.confusion(y[675:], linear.outputs(head, x[675:]).argmax(1), 3)
     assert 0.15 < metrics.macro_f1(counts) < 0.45
 
@@ -58,26 +60,29 @@ def test_rates_trained_together_are_rates_trained_alone():
     x, y = planted(200, 3, 6)
     x += np.random.default_rng(1).normal(size=x.shape).astype(np.float32) * 2
     y = y.astype(np.int32)
-    arrays = linear._padded(x[:130], y[:130], 32), linear._padded(x[130:], y[130:], 32)
+    # Three seeds of two shapes: two that share a program, and one of another length.
+    problems = [
+        linear.Problem(x[:n], y[:n], x[130:], y[130:], seed)
+        for n, seed in ((130, 3), (128, 3), (129, 4))
+    ]
     options = {"classes": 3, "decay": 1e-4, "zero": False, "epochs": 6, "batch_size": 32}
-    key = jax.random.key(3)
-    rates = np.array(linear.RATES, np.float32)
-    together, best, epoch = linear._sweep(rates, *arrays, key, **options)
-    for i in range(len(rates)):
-        alone, best_alone, epoch_alone = linear._sweep(rates[i : i + 1], *arrays, key, **options)
-        jax.tree.map(
-            lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=2e-4, atol=1e-5),
-            together, alone,
-        )  # fmt: skip
-        assert best[i] == pytest.approx(float(best_alone[0]), abs=1e-6)
-        assert epoch[i] == epoch_alone[0]
+    together = linear.fit(problems, **options)
+    for problem, heads in zip(problems, together, strict=True):
+        assert len(heads) == len(linear.RATES)
+        for rate, head in zip(linear.RATES, heads, strict=True):
+            ((alone,),) = linear.fit([problem], rates=(rate,), **options)
+            np.testing.assert_allclose(head.weight, alone.weight, rtol=2e-4, atol=1e-5)
+            np.testing.assert_allclose(head.bias, alone.bias, rtol=2e-4, atol=1e-5)
+            assert head.validation == pytest.approx(alone.validation, abs=1e-6)
+            assert (head.epoch, head.updates) == (alone.epoch, alone.updates)
+            assert head.learning_rate == pytest.approx(rate)
 
 
 def test_the_sweep_is_plain_adam_and_padding_counts_for_nothing():
     """50 images in one batch of 64, one rate: against a loop written out."""
     x, y = planted(50, 3, 4)
     options = {"classes": 3, "decay": 1e-4, "seed": 0, "zero": False, "rates": (1e-2,), "epochs": 4}
-    head = linear.fit(x, y, x, np.roll(y, 1), batch_size=64, **options)
+    head = fit(x, y, x, np.roll(y, 1), batch_size=64, **options)
     params = linear._start(jax.random.fold_in(jax.random.key(0), 0), 4, 3)
     transform = optax.chain(scale_by_adam(1e-4), optax.scale(-1e-2))
     state, labels = transform.init(params), jnp.asarray(y, jnp.int32)
@@ -102,17 +107,15 @@ def test_every_epoch_sees_every_image_once():
     """Squared error on orthogonal features, no decay: an unseen image's weight would not move."""
     x = np.eye(10, dtype=np.float32)
     y = np.arange(10) * 10.0
-    head = linear.fit(
-        x, y, x, y, classes=None, decay=0.0, seed=0, rates=(1e-2,), epochs=1, batch_size=3
-    )
+    head = fit(x, y, x, y, classes=None, decay=0.0, seed=0, rates=(1e-2,), epochs=1, batch_size=3)
     assert (np.abs(head.weight) > 1e-3).all() and head.updates == 4
 
 
 def test_the_first_of_equal_epochs_wins():
     """Validation is perfect early and stays so: a later epoch must not replace the first."""
     x, y = planted(200, 2, 4)
-    head = linear.fit(x, y, x, y, classes=2, decay=0.0, seed=0, rates=(1e-1,), epochs=30)
-    short = linear.fit(x, y, x, y, classes=2, decay=0.0, seed=0, rates=(1e-1,), epochs=head.epoch)
+    head = fit(x, y, x, y, classes=2, decay=0.0, seed=0, rates=(1e-1,), epochs=30)
+    short = fit(x, y, x, y, classes=2, decay=0.0, seed=0, rates=(1e-1,), epochs=head.epoch)
     assert head.validation == 1.0 and head.epoch < 15
     assert short.epoch == head.epoch
     np.testing.assert_allclose(short.weight, head.weight, rtol=1e-5)
@@ -122,7 +125,7 @@ def test_the_first_of_equal_epochs_wins():
 def test_the_best_epoch_is_not_the_last():
     """Validation labels disagree with training: the longer it learns, the worse."""
     x, y = planted(128, 2, 4)
-    head = linear.fit(x, y, x, 1 - y, classes=2, decay=0.0, seed=0, rates=(1e-1,), epochs=20)
+    head = fit(x, y, x, 1 - y, classes=2, decay=0.0, seed=0, rates=(1e-1,), epochs=20)
     assert head.epoch < 10
 
 
@@ -133,9 +136,7 @@ def test_a_random_start_stays_where_features_outnumber_images():
     y = 50 + rng.normal(size=120)
     error = {}
     for zero in (True, False):
-        head = linear.fit(
-            x[:40], y[:40], x[40:80], y[40:80], classes=None, decay=1e-5, seed=0, zero=zero
-        )
+        head = fit(x[:40], y[:40], x[40:80], y[40:80], classes=None, decay=1e-5, seed=0, zero=zero)
         error[zero] = np.abs(100 * linear.outputs(head, x[80:])[:, 0] - y[80:]).mean()
     assert error[True] < 3 < 35 < error[False]
 
@@ -144,7 +145,7 @@ def test_regression_reads_percent():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 5)).astype(np.float32)
     y = 50 + 8 * x[:, 0]
-    head = linear.fit(x[:200], y[:200], x[200:300], y[200:300], classes=None, decay=0.0, seed=0)
+    head = fit(x[:200], y[:200], x[200:300], y[200:300], classes=None, decay=0.0, seed=0)
     errors = np.abs(100 * linear.outputs(head, x[300:])[:, 0] - y[300:])
     assert errors.mean() < 1.0
     assert head.validation == pytest.approx(-errors.mean(), abs=0.7)

@@ -14,6 +14,7 @@ from histo_jax import config as options
 from histo_jax.config import Config
 from histo_jax.errors import HistoError
 from histo_jax.evaluation import (
+    entrants,
     feature_map,
     features,
     figures,
@@ -92,10 +93,12 @@ def evaluated(tmp_path_factory, quick_compile):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(run, "open_prepared", lambda *_: found)
                 patch.setattr(features, "read_images", read_images)
-                patch.setattr(run, "UNTRAINED", run.UNTRAINED | CARD | {"datasets": []})
+                patch.setattr(entrants, "UNTRAINED", entrants.UNTRAINED | CARD | {"datasets": []})
                 patch.setitem(linear.fit.__kwdefaults__, "epochs", 3)
                 cfg = config(dataset=found.name, init=("mean_rgb", "colour_histogram"))
-                made[kind] = run.evaluate(cfg, None if kind == "floors" else loaded, None)
+                if kind != "floors":
+                    cfg = dataclasses.replace(cfg, fractions=(0.5, 1.0), shift=(0.2,))
+                made[kind] = run.evaluate(cfg, {} if kind == "floors" else {"ssl": loaded}, None)
         return made[kind]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -122,7 +125,7 @@ def titles(text):
 
 def test_every_section_is_there_and_nothing_is_fetched(written):
     text = written("classes").read_text()
-    assert titles(text) == set(page.SECTIONS)
+    assert titles(text) == set(page.SECTIONS) - {"masks"}
     assert set(re.findall(r'href="#(\w+)"', text)) >= titles(text)
     assert not re.findall(r"https?://", text)
     for address in re.findall(r'(?:src|href)="([^"]*)"', text):
@@ -153,7 +156,7 @@ def test_what_it_says_follows_from_the_numbers(written, evaluated):
     assert "html 2" in text and "kept 96" in text and "3 read of 5" in text  # quarantine
     assert "c0ffee" in text and "python train.py" in text
     assert "in about 4 minutes" in text  # 7 steps of 16 images at half an image a second
-    for line in report.verdict(report.summarise(done.report)):
+    for line in report.verdict(report.full(report.summarise(done.report))):
         assert line.strip() in text
     for row in report.summarise(done.report):
         assert report.texts(row)["value"] in text
@@ -166,7 +169,7 @@ def test_absent_cells_are_absent(written):
     floor, target = (written(kind).read_text() for kind in ("floors", "target"))
     assert titles(floor) == {"short", "scores", "data", "again"}
     assert "this encoder" not in floor and "--out floors" in floor
-    assert titles(target) == set(page.SECTIONS)
+    assert titles(target) == set(page.SECTIONS) - {"masks"}
     assert "Target and prediction" in target and "taken for" not in target
     assert "nan" not in re.sub(r"base64,[\w+/=]*", "", floor + target).lower().split()
 
@@ -174,7 +177,7 @@ def test_absent_cells_are_absent(written):
 def test_report_json_alone_gives_a_page(evaluated, tmp_path):
     alone = json.loads(json.dumps(evaluated("classes").report))
     text = page.write(tmp_path, page.build(alone)).read_text()
-    assert titles(text) == {"short", "scores", "mistakes", "data", "again"}
+    assert titles(text) == {"short", "scores", "labels", "mistakes", "knows", "data", "again"}
     assert "<script" not in text
 
 
@@ -197,7 +200,11 @@ def test_each_question_has_a_place_of_its_own(evaluated, tmp_path):
         result = done.report | {"card": card, "data": done.report["data"] | {"name": name}}
         result["data"]["pretrained_on"] = {"images": 0, "unknown": []}
         result["config"] = done.report["config"] | {"layer": layer}
-        pages.append(publish.publish(dataclasses.replace(done, report=result, loaded=at), None))
+        pages.append(
+            publish.publish(
+                dataclasses.replace(done, report=result, loaded=at, sources={"ssl": at}), None
+            )
+        )
     first, second, third, again = ([str(p.relative_to(tmp_path)) for p in made] for made in pages)
     assert {p[0] for p in (first, second, third)} == {"run/report.html"}
     assert re.fullmatch(r"run/eval/a-x/7-[0-9a-f]{8}/report\.html", first[1])
@@ -211,13 +218,13 @@ def test_folders_that_cannot_hold_a_report_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for out, words in ((tmp_path / "file", "is a file"), (tmp_path / "file/x", "lies in a file")):
         with pytest.raises(HistoError, match=words):
-            publish.home(out, None)
+            publish.home(out, {})
     stray = types.SimpleNamespace(path=tmp_path / "stray" / "7")
-    with pytest.raises(HistoError, match="outside of any work directory.*--out"):
-        publish.home(None, stray)
+    with pytest.raises(HistoError, match="not inside of a work directory.*--out"):
+        publish.home(None, {"ssl": stray})
     with pytest.raises(HistoError, match="--out: is not set"):
-        publish.home(None, None)
-    assert publish.home(tmp_path / "new/er", None) == tmp_path / "new/er"
+        publish.home(None, {})
+    assert publish.home(tmp_path / "new/er", {}) == tmp_path / "new/er"
     assert not (tmp_path / "new").exists()
 
 
@@ -244,7 +251,7 @@ def test_commands_give_the_same_options_back(repository, monkeypatch):
                          "runs/a b"]  # fmt: skip
     assert as_dict(options.load(Config, words[3], words[6:])) == as_dict(wanted)
     cfg = config(init=("texture",), layer="layer3", image_size=32)
-    words = shlex.split(reproduce.evaluate(as_dict(cfg), None).replace("\\\n", ""))
+    words = shlex.split(reproduce.evaluate(as_dict(cfg), []).replace("\\\n", ""))
     assert words[2:6] == ["--config", "configs/probe.py", "--out", "floors"]
     assert options.load(options.EvalConfig, words[3], words[6:]) == cfg
 

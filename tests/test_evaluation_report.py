@@ -11,13 +11,13 @@ def row(init, value, ci, protocol="linear", seed=0, metric="macro_f1", split_by=
     return {
         "init": init, "protocol": protocol, "dataset": "b/c", "split": "test",
         "split_by": split_by, "metric": metric, "value": value, "ci": ci, "n": 50, "n_groups": 9,
-        "seed": seed, "layer": "pooled", "fraction": 1.0,
+        "n_train": 100, "seed": seed, "layer": "pooled", "fraction": 1.0,
     }  # fmt: skip
 
 
 def make(*rows, pretrained_on=None):
     data = {"name": "b/c", "n": 200, "n_groups": 30, "pretrained_on": pretrained_on}
-    return report.build(list(rows), [], [], [], data, {}, None, {}, None)
+    return report.build(scores=list(rows), data=data, config={}, versions={})
 
 
 def test_rows_have_the_fields_of_the_schema(tmp_path):

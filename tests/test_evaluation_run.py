@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from histo_jax.errors import HistoError
-from histo_jax.evaluation import features, floors, labelled, linear, pretraining, report, run
+from histo_jax.evaluation import (
+    entrants,
+    features,
+    floors,
+    labelled,
+    linear,
+    pretraining,
+    report,
+    run,
+)
 from histo_jax.models import build_encoder
 from tests.labelled_sets import CARD, CLASSES, SIZE, config, prepared
 
@@ -48,7 +57,7 @@ def test_targets_are_scored_and_classes_beside_them_are_strata(world):
 
 
 def test_every_cell_is_there_once_and_the_file_is_the_return(world, loaded, tmp_path):
-    result = run.evaluate(config(repeats=2), loaded, None).report
+    result = run.evaluate(config(repeats=2), {"ssl": loaded}, None).report
     assert json.loads(report.write(tmp_path, result).read_text()) == result
     cells = [
         tuple(r[k] for k in ("init", "protocol", "split_by", "seed", "metric"))
@@ -58,7 +67,8 @@ def test_every_cell_is_there_once_and_the_file_is_the_return(world, loaded, tmp_
     wanted = {
         (init, protocol, split_by, seed, metric)
         for init in ("ssl", *floors.FLOORS)
-        for protocol in everyone + (("linear_raw",) if init in ("ssl", "random") else ())
+        for protocol in everyone
+        + (("linear_raw", "linear_paper") if init in ("ssl", "random") else ())
         for split_by in ("paper", "grouped")
         for seed in (0, 1)
         for metric in ("macro_f1", "accuracy", "balanced_accuracy")
@@ -82,23 +92,23 @@ def test_every_cell_is_there_once_and_the_file_is_the_return(world, loaded, tmp_
 
 def test_two_runs_are_equal(world, loaded):
     one = config(init=("random", "random_calibrated"), split_by=("grouped",))
-    results = [run.evaluate(one, loaded, None).report for _ in "ab"]
+    results = [run.evaluate(one, {"ssl": loaded}, None).report for _ in "ab"]
     assert results[0] == results[1]
 
 
 def test_floors_alone_need_no_encoder(world, monkeypatch):
-    monkeypatch.setattr(run, "UNTRAINED", run.UNTRAINED | CARD)
-    result = run.evaluate(config(init=("random", "mean_rgb")), None, None).report
+    monkeypatch.setattr(entrants, "UNTRAINED", entrants.UNTRAINED | CARD)
+    result = run.evaluate(config(init=("random", "mean_rgb")), {}, None).report
     assert {r["init"] for r in result["scores"]} == {"random", "mean_rgb"}
     assert result["card"] is None
 
 
 def test_targets_give_regression(world, loaded):
     world.set = prepared(target=True)
-    result = run.evaluate(config(init=("mean_rgb",)), loaded, None).report
+    result = run.evaluate(config(init=("mean_rgb",)), {"ssl": loaded}, None).report
     assert {r["metric"] for r in result["scores"]} == {"l1"} and result["per_class"] == []
     assert {r["protocol"] for r in result["scores"]} == {
-        "regression", "regression_raw", "knn20", "knn200",
+        "regression", "regression_raw", "regression_paper", "knn20", "knn200",
     }  # fmt: skip
     near = [r for r in result["scores"] if r["init"] == "mean_rgb" and r["protocol"] == "knn20"]
     assert all(r["value"] < 5 for r in near)  # colour gives the target away
@@ -108,14 +118,14 @@ def test_unlabelled_rows_are_left_out(world, loaded):
     label = world.set.table["label"].copy()
     label[:12] = -1
     world.set = prepared(label=label)
-    result = run.evaluate(config(init=(), split_by=("paper",)), loaded, None).report
+    result = run.evaluate(config(init=(), split_by=("paper",)), {"ssl": loaded}, None).report
     assert result["data"]["n"] == 84 and world.reads == [84]
 
 
 def test_official_split_replaces_the_drawn_ones(world, loaded):
     split = np.repeat(["train", "validation", "test"], [48, 24, 24])
     world.set = prepared(split=split)
-    result = run.evaluate(config(init=()), loaded, None).report
+    result = run.evaluate(config(init=()), {"ssl": loaded}, None).report
     assert {(r["split_by"], r["n"], r["n_groups"]) for r in result["scores"]} == {
         ("official", 24, 6)
     }
@@ -123,10 +133,10 @@ def test_official_split_replaces_the_drawn_ones(world, loaded):
 
 def test_without_ids_grouped_is_absent(world, loaded):
     world.set = prepared(groups=False)
-    result = run.evaluate(config(init=()), loaded, None).report
+    result = run.evaluate(config(init=()), {"ssl": loaded}, None).report
     assert {r["split_by"] for r in result["scores"]} == {"paper"}
     with pytest.raises(HistoError) as error:
-        run.evaluate(config(init=(), split_by=("grouped",)), loaded, None)
+        run.evaluate(config(init=(), split_by=("grouped",)), {"ssl": loaded}, None)
     assert error.value.reason == "no-groups"
 
 
@@ -152,7 +162,7 @@ def test_images_of_pretraining_are_counted_by_their_bytes(world, loaded, monkeyp
         {"name": "histo_wsi/rebuilt", "n": 9, "content_hash": "as it was"},
     ]}  # fmt: skip
     other = types.SimpleNamespace(**vars(loaded) | {"card": card})
-    result = run.evaluate(config(init=(), split_by=("paper",)), other, None).report
+    result = run.evaluate(config(init=(), split_by=("paper",)), {"ssl": other}, None).report
     unknown = ["histo_wsi/gone", "histo_wsi/rebuilt"]
     assert result["data"]["pretrained_on"] == {"images": 20, "unknown": unknown}
     text = report.table(result)
@@ -179,7 +189,7 @@ def few(label):
 def test_sets_that_cannot_be_scored_are_refused_before_any_read(world, loaded, change, reason):
     world.set = prepared(**change)
     with pytest.raises(HistoError) as error:
-        run.evaluate(config(), loaded, None)
+        run.evaluate(config(), {"ssl": loaded}, None)
     assert error.value.reason == reason and error.value.remedy and not world.reads
 
 
@@ -187,7 +197,7 @@ def test_one_target_for_all_is_refused(world, loaded):
     world.set = prepared(target=True)
     world.set.table["target"] = np.full(96, 50.0, np.float32)
     with pytest.raises(HistoError, match="every target is 50"):
-        run.evaluate(config(), loaded, None)
+        run.evaluate(config(), {"ssl": loaded}, None)
 
 
 @pytest.mark.parametrize("scale", [1 / 100, -1, 2])
@@ -196,24 +206,25 @@ def test_targets_that_are_not_percent_are_refused(world, loaded, scale):
     world.set = prepared(target=True)
     world.set.table["target"] = target
     with pytest.raises(HistoError, match=r"wanted percent"):
-        run.evaluate(config(), loaded, None)
+        run.evaluate(config(), {"ssl": loaded}, None)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("layer", "layer5"), ("init", ("imagenot",)), ("split_by", ("slide",)), ("dataset", ""),
-     ("protocol", "svm"), ("repeats", 0)],
+     ("protocol", ("nonsense",)), ("repeats", 0), ("shift", (2.0,)), ("fractions", (0,)),
+     ("fractions", ("all",))],
 )  # fmt: skip
 def test_unknown_options_are_refused(world, loaded, field, value):
     with pytest.raises(HistoError) as error:
-        run.evaluate(config(**{field: value}), loaded, None)
+        run.evaluate(config(**{field: value}), {"ssl": loaded}, None)
     assert field in str(error.value) and not world.reads
 
 
 def test_weights_of_another_network_are_refused(world, loaded):
     other = types.SimpleNamespace(**vars(loaded) | {"card": CARD | {"width": 4}})
     with pytest.raises(HistoError, match=r"run/7: another network.*bn1\.mean: float32\(8,\)"):
-        run.evaluate(config(), other, None)
+        run.evaluate(config(), {"ssl": other}, None)
     assert not world.reads
 
 
@@ -235,7 +246,7 @@ def test_real_nuclei(world, real_data, monkeypatch):
     world.set.images, world.size = np.stack(images), SIZE * 6
     monkeypatch.setitem(linear.fit.__kwdefaults__, "epochs", linear.EPOCHS)
     only = config(init=("texture", "mean_rgb"), repeats=3, image_size=SIZE * 6)
-    result = run.evaluate(only, None, None).report
+    result = run.evaluate(only, {}, None).report
     rows = report.summarise(result)
     value = {(r["init"], r["protocol"]): r["value"] for r in rows}
     constant = np.abs(np.array(area) - np.mean(area)).mean()
@@ -246,6 +257,8 @@ def test_shuffled_labels_are_near_chance(world, loaded):
     """Nothing of the test part may reach the heads: with labels drawn at random none can win."""
     label = np.random.default_rng(1).permutation(np.arange(480) % 3)
     world.set = prepared(n=480, groups=False, label=label)
-    result = run.evaluate(config(init=("texture", "colour_histogram")), loaded, None).report
+    result = run.evaluate(
+        config(init=("texture", "colour_histogram")), {"ssl": loaded}, None
+    ).report
     values = [r["value"] for r in result["scores"] if r["metric"] == "accuracy"]
     assert 0.2 < min(values) and max(values) < 0.5

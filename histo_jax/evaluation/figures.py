@@ -91,6 +91,40 @@ def scores(name: str, rows: list[dict], limits: tuple[float, float], guess: floa
     return svg.draw(name, label, (WIDE, 0.55 + 0.34 * len(rows)), paint)
 
 
+def over_labels(name: str, lines: list[dict]) -> str:
+    """Scores over the share of labels, bars of one deviation over seeds.
+
+    `lines` have `label`, `strong` and `points`: (percent of the labels, score, deviation).
+    """
+
+    def paint(axes: Any) -> None:
+        shares = sorted({point[0] for line in lines for point in line["points"]})
+        for number, line in enumerate(lines):
+            x, y, spread = np.array(line["points"]).T
+            axes.errorbar(
+                x, y, spread, color=svg.COLOURS[number % 8], marker=svg.MARKERS[number % 4],
+                markersize=5, linewidth=2.2 if line["strong"] else 1.2, elinewidth=1, capsize=2.5,
+                alpha=1 if line["strong"] else 0.75,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(shares, [f"{share:.3g}" for share in shares])
+        axes.set_xlabel("labels used, %")
+
+    ends = ", ".join(f"{line['label']} {line['points'][-1][1]:.3g}" for line in lines)
+    return svg.draw(
+        name, f"score over the share of labels; at most labels {ends}", (WIDE, 3.2), paint
+    )
+
+
+def legend(lines: list[dict]) -> list[dict]:
+    """Signs and colours of the lines that `over_labels` draws."""
+    return [
+        {"sign": svg.SIGNS[i % 4], "colour": f"var(--c{i % 8})", "name": line["label"]}
+        for i, line in enumerate(lines)
+    ]
+
+
 def scatter(truth: np.ndarray, predicted: np.ndarray) -> str:
     """Target and prediction, both in percent; the diagonal is right."""
 

@@ -106,3 +106,4 @@ def _texture(image: np.ndarray) -> np.ndarray:
 
 PIXELS = {"colour_histogram": colour_histogram, "mean_rgb": mean_rgb, "texture": texture}
 FLOORS = ("random", "random_calibrated", *PIXELS)
+MASKS = ("constant", "otsu", "colour_pixels")  # of `segment`: the commonest class, colour alone

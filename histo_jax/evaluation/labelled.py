@@ -1,6 +1,7 @@
 """The labelled rows of a prepared set, and the splits they are scored on."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -47,13 +48,18 @@ class Plan:
 
     Attributes:
       split_by: paper | grouped | official.
-      seed: of the split, of the head, of the untrained network.
-      parts: int8 [n], index into `splits.PARTS`.
+      seed: of the drawn labels, of the head, of the untrained network, and of the split, unless
+        all repeats share one.
+      parts: int8 [n], index into `splits.PARTS`, or `splits.UNUSED`.
+      fraction: share of the training labels that are used, 0..1.
+      pool: int64, positions of all training images, their labels used or not.
     """
 
     split_by: str
     seed: int
     parts: np.ndarray
+    fraction: float
+    pool: np.ndarray
 
     def rows(self, part: str) -> np.ndarray:
         """Positions int64 of one part."""
@@ -121,7 +127,7 @@ def _names(columns: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
 
 
 def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
-    """All splits of a run, checked before any work.
+    """All splits of a run and the shares of their labels, checked before any work.
 
     An official split replaces the drawn ones. Without ids, `grouped` would be `paper` under a
     better name and is left out.
@@ -133,27 +139,39 @@ def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
         if split_by not in SPLITS:
             known = f"known: {', '.join(SPLITS)}"
             raise HistoError("config.split_by", "config", f"holds {split_by!r}", known)
-    kinds = tuple(s for s in cfg.split_by if s == "paper" or found.has_ids)
+    for fraction in cfg.fractions:
+        if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
+            what = f"holds {fraction!r}"
+            raise HistoError("config.fractions", "config", what, "shares are above 0 and at most 1")
     made = []
     for seed in range(cfg.seed, cfg.seed + cfg.repeats):
-        given = splits.official(
-            prepared.path, found.keys, found.strata, found.groups, found.split, seed
-        )
-        if given is not None:
-            made.append(Plan("official", seed, given))
-        elif not kinds:
-            what = "has no patients, slides or shared source images to group by"
-            remedy = "name them in labels.csv, or use split_by=paper"
-            raise HistoError(prepared.path, "no-groups", what, remedy)
-        elif given is None:
-            for split_by in kinds:
-                parts = (
-                    splits.paper(found.keys, found.strata, seed)
-                    if split_by == "paper"
-                    else splits.grouped(found.keys, found.strata, found.groups, seed)
-                )
-                made.append(Plan(split_by, seed, parts))
-    for plan in made:
-        unit = np.arange(len(found.rows)) if plan.split_by == "paper" else found.groups
-        splits.check(prepared.path, plan.parts, found.truth, found.classes or (), unit)
+        for split_by, parts in _split(cfg, prepared, found, cfg.seed if cfg.one_split else seed):
+            unit = np.arange(len(found.rows)) if split_by == "paper" else found.groups
+            splits.check(prepared.path, parts, found.truth, found.classes or (), unit)
+            pool = np.flatnonzero(parts == 0)
+            for share in dict.fromkeys(map(float, cfg.fractions)):
+                kept = splits.draw_labels(parts, found.keys, found.strata, share, seed)
+                made.append(Plan(split_by, seed, kept, share, pool))
     return sorted(made, key=lambda plan: plan.split_by != "paper")
+
+
+def _split(
+    cfg: EvalConfig, prepared: Prepared, found: Labelled, seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and parts of each split of one seed."""
+    given = splits.official(
+        prepared.path, found.keys, found.strata, found.groups, found.split, seed
+    )
+    if given is not None:
+        yield "official", given
+        return
+    kinds = [s for s in cfg.split_by if s == "paper" or found.has_ids]
+    if not kinds:
+        what = "has no patients, slides or shared source images to group by"
+        remedy = "name them in labels.csv, or use split_by=paper"
+        raise HistoError(prepared.path, "no-groups", what, remedy)
+    for kind in kinds:
+        if kind == "paper":
+            yield kind, splits.paper(found.keys, found.strata, seed)
+        else:
+            yield kind, splits.grouped(found.keys, found.strata, found.groups, seed)

@@ -16,6 +16,7 @@ BATCH = 128
 RATES = (1e-4, 3e-4, 1e-3, 1e-2)  # the paper names none: chosen on validation
 
 Rows = tuple[jax.Array, jax.Array, jax.Array]  # features [n, d], truth [n], weight [n] 1 or 0
+MEMORY = 2**29  # bytes of features that are trained on together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,64 +39,117 @@ class Head:
     updates: int
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """What one layer is fitted on.
+
+    Attributes:
+      x, validation_x: float [n, features].
+      y, validation_y: int [n] classes, or float [n] targets in 0..100.
+      seed: of the layer's start and of the order of images.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    validation_x: np.ndarray
+    validation_y: np.ndarray
+    seed: int
+
+
 def weight_decay(encoder: str) -> float:
     """The paper's: 1e-5 for ResNet-18, 1e-4 for the others."""
     return 1e-5 if encoder == "resnet18" else 1e-4
 
 
+def best(heads: list[Head]) -> Head:
+    """The first of those that are best on validation."""
+    return max(heads, key=lambda head: head.validation)
+
+
 def fit(
-    x: np.ndarray,
-    y: np.ndarray,
-    validation_x: np.ndarray,
-    validation_y: np.ndarray,
+    problems: list[Problem],
     *,
     classes: int | None,
     decay: float,
-    seed: int,
     zero: bool = True,
     rates: tuple[float, ...] = RATES,
     epochs: int = EPOCHS,
     batch_size: int = BATCH,
-) -> Head:
-    """Fits one layer per learning rate, all at once, and keeps the best epoch of the best rate.
+) -> list[list[Head]]:
+    """Fits one layer a problem and learning rate, each kept at its best epoch.
 
     Cross-entropy for classes; for regression squared error on target/100 of a linear output. The
-    best is the first: a later epoch or rate must be strictly better on validation.
+    best epoch is the first: a later one must be strictly better on validation. Problems of one
+    shape are trained together, and each comes out as it would alone.
 
     Args:
-      x, validation_x: float [n, features].
-      y, validation_y: int [n] classes, or float [n] targets in 0..100.
+      problems: see `Problem`.
       classes: number of classes; None for regression.
       decay: L2 weight.
-      seed: of the layer's start and of the order of images.
       zero: start from the constant answer (no weights; for regression the mean target); else at
         random as torch does, and where features outnumber images that noise stays in the answer.
       rates, epochs, batch_size: the sweep.
+
+    Returns:
+      For each problem a head a rate.
     """
     kind = np.float32 if classes is None else np.int32
-    params, best, epoch = jax.device_get(
-        _sweep(
-            np.asarray(rates, np.float32),
-            _padded(x, np.asarray(y, kind), batch_size),
-            _padded(validation_x, np.asarray(validation_y, kind), batch_size),
-            jax.random.key(seed),
-            classes=classes, decay=decay, zero=zero, epochs=epochs, batch_size=batch_size,
-        )
-    )  # fmt: skip
-    chosen = int(np.argmax(best))  # the first of equals
-    return Head(
-        weight=params["weight"][chosen],
-        bias=params["bias"][chosen],
-        learning_rate=float(rates[chosen]),
-        epoch=int(epoch[chosen]),
-        validation=float(best[chosen]),
-        updates=int(epoch[chosen]) * -(-len(x) // batch_size),
+    options = {"classes": classes, "decay": decay, "zero": zero, "epochs": epochs}
+    alike: dict[tuple, list[int]] = {}
+    for number, problem in enumerate(problems):
+        lengths = (-(-len(v) // batch_size) for v in (problem.x, problem.validation_x))
+        alike.setdefault((*lengths, problem.x.shape[1]), []).append(number)
+    heads: list[list[Head]] = [[] for _ in problems]
+    for (train, validation, width), numbers in alike.items():
+        together = max(1, MEMORY // (4 * (train + validation) * batch_size * width))
+        for start in range(0, len(numbers), together):
+            some = numbers[start : start + together]
+            found = _fit_alike([problems[i] for i in some], rates, kind, batch_size, options)
+            for number, of_problem in zip(some, found, strict=True):
+                heads[number] = of_problem
+    return heads
+
+
+def _fit_alike(
+    problems: list[Problem], rates: tuple, kind: type, batch_size: int, options: dict
+) -> list[list[Head]]:
+    """Problems whose padded shapes are equal, in one program."""
+    training = [_padded(p.x, np.asarray(p.y, kind), batch_size) for p in problems]
+    validation = [
+        _padded(p.validation_x, np.asarray(p.validation_y, kind), batch_size) for p in problems
+    ]
+    stacked = (
+        tuple(np.stack(part) for part in zip(*s, strict=True)) for s in (training, validation)
     )
+    keys = jax.vmap(jax.random.key)(np.array([p.seed for p in problems], np.uint32))
+    params, score, epoch = jax.device_get(
+        _sweep(np.asarray(rates, np.float32), *stacked, keys, batch_size=batch_size, **options)
+    )
+    return [
+        [
+            Head(
+                weight=params["weight"][i, r],
+                bias=params["bias"][i, r],
+                learning_rate=float(rates[r]),
+                epoch=int(epoch[i, r]),
+                validation=float(score[i, r]),
+                updates=int(epoch[i, r]) * -(-len(problem.x) // batch_size),
+            )
+            for r in range(len(rates))
+        ]
+        for i, problem in enumerate(problems)
+    ]
 
 
 def outputs(head: Head, x: np.ndarray) -> np.ndarray:
     """Logits float32 [n, classes]; for regression the target/100, [n, 1], not clipped."""
     return np.asarray(x, np.float32) @ head.weight + head.bias
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Shares float64 [n, classes]."""
+    powers = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64))
+    return powers / powers.sum(1, keepdims=True)
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
@@ -116,22 +170,28 @@ def _padded(x: np.ndarray, y: np.ndarray, multiple: int) -> Rows:
 
 @functools.partial(jax.jit, static_argnames=("classes", "decay", "zero", "epochs", "batch_size"))
 def _sweep(
-    rates: jax.Array, training: Rows, validation: Rows, key: jax.Array,
+    rates: jax.Array, training: Rows, validation: Rows, keys: jax.Array,
     *, classes: int | None, decay: float, zero: bool, epochs: int, batch_size: int,
 ) -> tuple[dict, jax.Array, jax.Array]:  # fmt: skip
-    """Best parameters [rates, ...], validation scores [rates] and epochs [rates]."""
-    x, y, weight = training
+    """Best parameters [problems, rates, ...], their validation scores and epochs.
+
+    All arrays but `rates` have a leading axis of problems.
+    """
     transform = scale_by_adam(decay)
 
-    def loss(params: dict, rows: jax.Array) -> jax.Array:
-        out = _apply(params, x[rows])
-        if classes is None:
-            each = jnp.square(out[:, 0] - y[rows] / 100)
-        else:
-            each = optax.softmax_cross_entropy_with_integer_labels(out, y[rows])
-        return jnp.sum(each * weight[rows]) / jnp.sum(weight[rows])
+    def train(
+        training: Rows, validation: Rows, key: jax.Array, rate: jax.Array
+    ) -> tuple[dict, jax.Array, jax.Array]:
+        x, y, weight = training
 
-    def train(rate: jax.Array) -> tuple[dict, jax.Array, jax.Array]:
+        def loss(params: dict, rows: jax.Array) -> jax.Array:
+            out = _apply(params, x[rows])
+            if classes is None:
+                each = jnp.square(out[:, 0] - y[rows] / 100)
+            else:
+                each = optax.softmax_cross_entropy_with_integer_labels(out, y[rows])
+            return jnp.sum(each * weight[rows]) / jnp.sum(weight[rows])
+
         def step(carry: Any, rows: jax.Array) -> Any:
             params, moments = carry
             updates, moments = transform.update(jax.grad(loss)(params, rows), moments, params)
@@ -158,7 +218,8 @@ def _sweep(
         (_, _, kept, best, at), _ = jax.lax.scan(epoch, start, jnp.arange(1, epochs + 1))
         return kept, best, at
 
-    return jax.vmap(train)(rates)
+    swept = jax.vmap(train, in_axes=(None, None, None, 0))
+    return jax.vmap(swept, in_axes=(0, 0, 0, None))(training, validation, keys, rates)
 
 
 def _start(key: jax.Array, width: int, classes: int) -> dict:

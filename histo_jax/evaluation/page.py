@@ -8,7 +8,16 @@ import numpy as np
 
 from histo_jax import files, pages
 from histo_jax.data.prepared import Prepared
-from histo_jax.evaluation import datacard, figures, pictures, reproduce, story
+from histo_jax.evaluation import (
+    datacard,
+    figures,
+    foreign,
+    knows,
+    labels,
+    pictures,
+    reproduce,
+    story,
+)
 from histo_jax.evaluation import report as reports
 from histo_jax.evaluation.labelled import Plan
 from histo_jax.evaluation.run import Evaluation
@@ -19,10 +28,11 @@ NOTHING = ["Its training loss ended hardly below that of guessing: it did not le
 
 # Section: title. Those without content are left out, here and in the page.
 SECTIONS = {
-    "short": "In short", "scores": "Scores and floors", "mistakes": "What is taken for what",
+    "short": "In short", "scores": "Scores and floors", "labels": "With fewer labels",
+    "masks": "Truth and prediction", "mistakes": "What is taken for what",
     "neighbours": "Nearest neighbours", "map": "Is it stain it learned?",
-    "views": "What the network saw", "curves": "How it learned", "data": "Data",
-    "again": "Make it again",
+    "knows": "What it knows of patient and stain", "views": "What the network saw",
+    "curves": "How it learned", "data": "Data", "again": "Make it again",
 }  # fmt: skip
 
 
@@ -38,7 +48,8 @@ def build(report: dict, seen: Evaluation | None = None) -> dict[str, Any]:
     config = (card or {}).get("config", {})
     batch = config.get("data", {}).get("batch_size")
     nothing = story.learned_nothing(lines, batch)
-    summary = reports.summarise(report)
+    every = reports.summarise(report)
+    summary = reports.full(every)
     main = story.main_split(summary)
     plan = _plan(seen, main)
     own = seen is not None and seen.features is not None
@@ -53,10 +64,13 @@ def build(report: dict, seen: Evaluation | None = None) -> dict[str, Any]:
             "cards": _cards(report, summary, main),
         },
         "scores": _scores(report, summary),
+        "labels": labels.curves(every, report),
+        "masks": seen.pictures.get("masks") if seen else None,
         "mistakes": _mistakes(report, seen, main),
         "neighbours": pictures.similar(seen, plan) if own else None,
         "map": pictures.maps(seen, report["config"]["seed"]) if own else None,
-        "views": pictures.view_pairs(seen) if own else None,
+        "knows": knows.tables(report),
+        "views": pictures.view_pairs(seen) if seen and seen.loaded else None,
         "curves": {"drawn": drawn, "nothing": nothing} if drawn else None,
         "data": _data(report, seen),
         "again": _again(report, seen),
@@ -77,35 +91,36 @@ def _title(name: str, report: dict) -> str:
 
 def _log(seen: Evaluation | None) -> tuple[list[dict], list[dict]]:
     """Lines of `metrics.jsonl` and `timing.jsonl` up to the evaluated step."""
-    if seen is None or seen.loaded is None:
+    folder = foreign.workdir(seen.loaded) if seen and seen.loaded else None
+    if folder is None:
         return [], []
-    folder, last = seen.loaded.path.parent.parent, seen.loaded.card.get("step", np.inf)
+    last = seen.loaded.card.get("step", np.inf)
     found = (files.read_lines(folder / name) for name in ("metrics.jsonl", "timing.jsonl"))
     return tuple([line for line in lines if line["step"] <= last] for lines in found)
 
 
 def _plan(seen: Evaluation | None, main: str) -> Plan | None:
-    """The first split of the kind that counts most."""
-    return next((p for p in seen.made if p.split_by == main), None) if seen else None
+    """The first split of the kind that counts most, with most labels."""
+    of_kind = [p for p in seen.made if p.split_by == main] if seen else []
+    return max(of_kind, key=lambda p: p.fraction, default=None)
 
 
 def _cards(report: dict, summary: list[dict], main: str) -> list[tuple[str, str, str]]:
     """Value, label and note of the numbers on top."""
-    head = "linear" if report["data"]["classes"] else "regression"
-    rows = [r for r in summary if (r["split_by"], r["protocol"]) == (main, head)]
+    rows = [r for r in summary if (r["split_by"], r["protocol"]) == (main, reports.head(summary))]
     sign = reports.PRIMARY[rows[0]["metric"]]
-    ssl = next((r for r in rows if r["init"] == "ssl"), None)
-    rest = [r for r in rows if r["init"] != "ssl"]
+    ssl = next((r for r in rows if r["init"] == reports.main_init(summary)), None)
+    rest = [r for r in rows if reports.is_floor(r["init"])]
     best = max(rest, key=lambda r: sign * r["value"], default=None)
     cards = []
     for row, label in ((ssl, "this encoder"), (best, "strongest floor")):
         if row:
             note = reports.unit(row["metric"])
-            note += f"; {story.NAMES[row['init']]}" if row is best else ""
+            note += f"; {story.name(row['init'])}" if row is best else ""
             cards.append((story.number(row), label, note))
     data = report["data"]
     cards.append((f"{data['n']:,}", "labelled images", f"{data['n_groups']:,} {data['unit']}"))
-    if report["card"]:
+    if report["card"] and report["card"]["datasets"]:
         trained = sum(d["n"] for d in report["card"]["datasets"])
         cards.append((f"{trained:,}", "images learned from", "without labels"))
     return cards
@@ -114,20 +129,25 @@ def _cards(report: dict, summary: list[dict], main: str) -> list[tuple[str, str,
 def _scores(report: dict, summary: list[dict]) -> dict:
     """The table, a picture for each split and the verdicts."""
     kinds = list(dict.fromkeys(row["split_by"] for row in summary))
-    head = "linear" if report["data"]["classes"] else "regression"
+    head = reports.head(summary)
     cells = {(r["protocol"], r["init"], r["split_by"]): r for r in summary}
     ends = [e for r in summary if r["protocol"] == head for e in (r["value"], *(r["ci"] or ()))]
     pad = 0.06 * (max(ends) - min(ends)) or 0.1
-    guess = 1 / len(report["data"]["classes"]) if report["data"]["classes"] else None
+    classes = report["data"]["classes"]
+    guess = 1 / len(classes) if classes and head != "segment" else None
     low = min(ends + ([guess] if guess else []))
     pictures = []
     for kind in kinds:
         rows = [r for r in summary if (r["protocol"], r["split_by"]) == (head, kind)]
-        drawn = [r | {"label": story.NAMES[r["init"]], "strong": r["init"] == "ssl"} for r in rows]
+        drawn = [
+            r | {"label": story.name(r["init"]), "strong": not reports.is_floor(r["init"])}
+            for r in rows
+        ]
         picture = figures.scores(f"scores{kind}", drawn, (low - pad, max(ends) + pad), guess)
         pictures.append((kind, story.SPLITS[kind].format(unit=report["data"]["unit"]), picture))
     tables = []
-    for protocol in dict.fromkeys(row["protocol"] for row in summary):
+    here = dict.fromkeys([head, *(row["protocol"] for row in summary)])
+    for protocol in here:
         inits = dict.fromkeys(r["init"] for r in summary if r["protocol"] == protocol)
         rows = [
             (init, [reports.texts(cells.get((protocol, init, kind))) for kind in kinds])
@@ -140,7 +160,9 @@ def _scores(report: dict, summary: list[dict]) -> dict:
         "kinds": [(kind, reports.span(r["n"]), reports.span(r["n_groups"]), r["seeds"])
                   for kind, r in zip(kinds, counts, strict=True)],
         "unit": unit[0].upper() + unit[1:],
-        "names": story.NAMES,
+        "names": {row["init"]: story.name(row["init"]) for row in summary},
+        "encoders": [r["init"] for r in summary if not reports.is_floor(r["init"])],
+        "paired": _paired(report, summary, head),
         "guess": guess,
         "pictures": pictures,
         "tables": tables,
@@ -149,15 +171,25 @@ def _scores(report: dict, summary: list[dict]) -> dict:
     }  # fmt: skip
 
 
+def _paired(report: dict, summary: list[dict], head: str) -> list[dict]:
+    """The comparisons seed by seed of the protocol that counts most."""
+    most = summary[0]["fraction"]
+    return [
+        row for row in report.get("paired", ())
+        if (row["protocol"], row["fraction"]) == (head, most)
+    ]  # fmt: skip
+
+
 def _verdicts(summary: list[dict], asked: Callable[[dict], bool]) -> list[str]:
-    """The verdicts on the rows of `ssl` that are asked for, against all floors; one text each."""
-    rows = [row for row in summary if row["init"] != "ssl" or asked(row)]
+    """The verdicts on the encoders' rows that are asked for, against all floors; one text each."""
+    rows = [row for row in summary if reports.is_floor(row["init"]) or asked(row)]
     return "\n".join(reports.verdict(rows)).replace("\n ", ";").splitlines()
 
 
 def _mistakes(report: dict, seen: Evaluation | None, main: str) -> dict | None:
     """The confusion of the split that counts most, or for regression its scatter."""
-    rows = [row for row in report["confusion"] if row["split_by"] == main]
+    first = next((row["init"] for row in report["confusion"]), None)
+    rows = [r for r in report["confusion"] if (r["split_by"], r["init"]) == (main, first)]
     if rows:
         counts = np.sum([row["counts"] for row in rows], axis=0)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -165,13 +197,13 @@ def _mistakes(report: dict, seen: Evaluation | None, main: str) -> dict | None:
         table = list(zip(classes, counts.tolist(), shares.tolist(), strict=True))
         worst = _worst(counts, classes)
         return {"table": table, "classes": classes, "seeds": len(rows), "split": main,
-                "worst": worst, "svg": None}  # fmt: skip
+                "worst": worst, "svg": None, "who": story.name(first)}  # fmt: skip
     plan = _plan(seen, main)
     said = seen.predicted.get((main, plan.seed)) if plan else None
     if said is None or report["data"]["classes"]:
         return None
     picture = figures.scatter(seen.found.truth[plan.rows("test")], said[:, 0])
-    return {"table": None, "split": main, "seed": plan.seed, "svg": picture}
+    return {"table": None, "split": main, "seed": plan.seed, "svg": picture, "who": ""}
 
 
 def _worst(counts: np.ndarray, classes: list[str]) -> list[tuple[str, str, int]]:
@@ -202,15 +234,14 @@ def _data(report: dict, seen: Evaluation | None) -> list[dict]:
 
 def _again(report: dict, seen: Evaluation | None) -> dict:
     card, config = report["card"], report["config"]
-    workdir = str(seen.loaded.path.parent.parent) if seen and seen.loaded else "<work directory>"
     builds = dict.fromkeys(c["build"] for c in _data(report, seen) if c["build"])
-    commands = list(builds)
+    commands, paths = list(builds), _paths(report, seen)
     if card and card.get("config"):
-        commands.append(reproduce.pretrain(card["config"], workdir))
-    commands.append(reproduce.evaluate(config, workdir if card else None))
+        commands.append(reproduce.pretrain(card["config"], paths[0].partition("=")[2]))
+    commands.append(reproduce.evaluate(config, paths))
     kinds = [("evaluation", report["versions"], report["git_commit"], config)]
-    if card:
-        about = (card.get("versions", {}), card.get("git_commit"), card.get("config", {}))
+    if card and "config" in card:
+        about = (card.get("versions", {}), card.get("git_commit"), card["config"])
         kinds.insert(0, ("pretraining", *about))
     return {
         "commands": commands,
@@ -222,3 +253,14 @@ def _again(report: dict, seen: Evaluation | None) -> dict:
         "step": (card or {}).get("step"),
         "splits_of": list(range(config["seed"], config["seed"] + config["repeats"])),
     }  # fmt: skip
+
+
+def _paths(report: dict, seen: Evaluation | None) -> list[str]:
+    """`NAME=SOURCE` of everything that was scored beside the floors."""
+    if seen is None:
+        return [f"{name}=<source>" for name in report["encoders"]]
+    kind = {"imagenet": "imagenet:"}
+    return [
+        f"{name}={kind.get(name, '')}{foreign.workdir(source) or source.path}"
+        for name, source in seen.sources.items()
+    ]

@@ -4,15 +4,18 @@ import numpy as np
 
 from histo_jax.data.prepared import Prepared, open_prepared
 from histo_jax.errors import HistoError
+from histo_jax.training.checkpoint import LoadedEncoder
 
 
-def open_sets(card: dict, data_dir: object, known: Prepared) -> dict[str, Prepared | None]:
+def open_sets(
+    loaded: LoadedEncoder | None, data_dir: object, known: Prepared
+) -> dict[str, Prepared | None]:
     """Each set of an encoder's card by name; None where it isn't here, or has other content now.
 
     `known` is a set that is open already.
     """
     found: dict[str, Prepared | None] = {}
-    for entry in card["datasets"]:
+    for entry in loaded.card["datasets"] if loaded else ():
         opened = known if known.card["content_hash"] == entry["content_hash"] else None
         if opened is None:
             try:

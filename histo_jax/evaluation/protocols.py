@@ -1,14 +1,17 @@
-"""The protocols on frozen features, the same for everyone: a linear layer, nearest neighbours."""
+"""The protocols on frozen features, the same for everyone: an explicit table, one file each."""
 
 import dataclasses
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from histo_jax.evaluation import knn, linear, metrics
+from histo_jax.evaluation import classical, knn, linear, logistic, metrics
 from histo_jax.evaluation.labelled import Labelled, Plan
 
-RAW = ("ssl", "random")  # probed without standardisation too, as the paper has it
+MANY = 50  # heads, from which on their speed is worth a line
+PAPER_RATE = 1e-4  # of `linear_paper`: the author's earlier code; the paper names none
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,46 +21,142 @@ class Outcome:
     Attributes:
       protocol: its name in the report.
       shares: float [n_test, classes], sum 1; for regression [n_test, 1] targets.
-      head: the linear layer, None for nearest neighbours.
+      choice: what validation chose, by name; empty where there was nothing to choose.
+      layer: the linear layer, to ask it about other images; None for other protocols.
     """
 
     protocol: str
     shares: np.ndarray
-    head: linear.Head | None = None
+    choice: dict = dataclasses.field(default_factory=dict)
+    layer: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-def run(init: str, x: np.ndarray, plan: Plan, found: Labelled, decay: float) -> Iterator[Outcome]:
-    """Runs every protocol on features float32 [n, width] of all labelled rows.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Question:
+    """Somebody's features, and the splits they are scored on.
 
-    Everything is standardised by the training part and the layer starts from the constant answer;
-    `*_raw` is the paper's reading: raw features, torch's random start. The test part is predicted
-    once, after all choices.
+    Attributes:
+      x: float32 [n, width] of all labelled images.
+      plans: the splits, with one or more shares of labels.
+      found: the labels.
+      decay: L2 weight of linear layers.
+      raw: whether to fit the layer without standardisation too, as the paper has it.
     """
-    train, validation, test = (plan.rows(part) for part in ("train", "validation", "test"))
-    name = "linear" if found.classes else "regression"
-    classes = len(found.classes) if found.classes else None
-    even = linear.standardise(x[train], x[validation], x[test])
-    raw = (x[train], x[validation], x[test])
-    for protocol, (a, b, c) in ((name, even), (f"{name}_raw", raw)):
-        if protocol == name or init in RAW:
-            head = linear.fit(
-                a, found.truth[train], b, found.truth[validation],
-                classes=classes, decay=decay, seed=plan.seed, zero=protocol == name,
-            )  # fmt: skip
-            out = linear.outputs(head, c)
-            yield Outcome(protocol, _softmax(out) if classes else 100 * out, head)
-    near, at = knn.neighbours(even[0], even[2], max(knn.NEIGHBOURS))
-    said = found.truth[train][at]
-    for k in knn.NEIGHBOURS:
-        if classes:
-            shares = knn.vote(near[:, :k], said[:, :k], classes)
-        else:
-            shares = knn.average(near[:, :k], said[:, :k])[:, None]
-        yield Outcome(f"knn{k}", shares)
+
+    x: np.ndarray
+    plans: list[Plan]
+    found: Labelled
+    decay: float
+    raw: bool
+
+    @property
+    def classes(self) -> int | None:
+        return len(self.found.classes) if self.found.classes else None
+
+    def parts(self, plan: Plan) -> list[np.ndarray]:
+        """Features of training, validation and test part."""
+        return [self.x[plan.rows(part)] for part in ("train", "validation", "test")]
+
+    def truth(self, plan: Plan) -> list[np.ndarray]:
+        """Classes or targets of training, validation and test part."""
+        return [self.found.truth[plan.rows(part)] for part in ("train", "validation", "test")]
+
+
+Answers = Iterator[tuple[Plan, Outcome]]
+
+
+def layers(asked: Question) -> Answers:
+    """The paper's last-layer training.
+
+    `linear` (for targets `regression`): features standardised by the training part, the layer
+    starts from the constant answer, rate chosen on validation. `*_raw`: raw features, torch's
+    random start. `*_paper`: as `*_raw`, at the one rate `PAPER_RATE`.
+    """
+    name = "regression" if asked.classes is None else "linear"
+    scaled = [_standardise(*asked.parts(plan)) for plan in asked.plans]
+    every = _fit(asked, [parts for parts, _ in scaled], zero=True)
+    for plan, (parts, scale), heads in zip(asked.plans, scaled, every, strict=True):
+        yield plan, _answer(name, linear.best(heads), parts[2], asked.classes, scale)
+    if asked.raw:
+        raw = [asked.parts(plan) for plan in asked.plans]
+        for plan, parts, heads in zip(asked.plans, raw, _fit(asked, raw, zero=False), strict=True):
+            one = heads[linear.RATES.index(PAPER_RATE)]
+            for suffix, head in (("raw", linear.best(heads)), ("paper", one)):
+                yield plan, _answer(f"{name}_{suffix}", head, parts[2], asked.classes)
+
+
+def _standardise(*parts: np.ndarray) -> tuple[list[np.ndarray], Callable]:
+    """The parts standardised by the first, and what does the same to other features."""
+    train = parts[0]
+    return linear.standardise(*parts), lambda x: linear.standardise(train, x)[1]
+
+
+def _fit(asked: Question, parts: list, zero: bool) -> list[list[linear.Head]]:
+    """All layers at once; says on stderr how fast."""
+    start, problems = time.perf_counter(), []
+    for plan, (train, validation, _) in zip(asked.plans, parts, strict=True):
+        truth = asked.truth(plan)
+        problems.append(linear.Problem(train, truth[0], validation, truth[1], plan.seed))
+    heads = linear.fit(problems, classes=asked.classes, decay=asked.decay, zero=zero)
+    count, seconds = sum(map(len, heads)), time.perf_counter() - start
+    if count >= MANY:
+        print(f"  {count} heads, {60 * count / seconds:,.0f} a minute", file=sys.stderr)
+    return heads
+
+
+def _answer(
+    name: str, head: linear.Head, x: np.ndarray, classes: int | None, scale: Callable | None = None
+) -> Outcome:
+    def say(features: np.ndarray) -> np.ndarray:
+        out = linear.outputs(head, features)
+        return linear.softmax(out) if classes else 100 * out
+
+    choice = {field: getattr(head, field) for field in ("learning_rate", "epoch", "updates")}
+    choice["validation"] = head.validation
+    return Outcome(name, say(x), choice, scale and (lambda other: say(scale(other))))
+
+
+def neighbours(asked: Question) -> Answers:
+    """Nearest training images by cosine of standardised features, see `knn`."""
+    for plan in asked.plans:
+        train, _, test = linear.standardise(*asked.parts(plan))
+        near, at = knn.neighbours(train, test, max(knn.NEIGHBOURS))
+        said = asked.truth(plan)[0][at]
+        for k in knn.NEIGHBOURS:
+            if asked.classes:
+                shares = knn.vote(near[:, :k], said[:, :k], asked.classes)
+            else:
+                shares = knn.average(near[:, :k], said[:, :k])[:, None]
+            yield plan, Outcome(f"knn{k}", shares)
+
+
+def _per_plan(name: str, fit: Callable) -> Callable[[Question], Answers]:
+    """A protocol of one model a plan: `fit(parts, truth, classes, seed)` on standardised parts."""
+
+    def run(asked: Question) -> Answers:
+        for plan in asked.plans:
+            parts, truth = linear.standardise(*asked.parts(plan)), asked.truth(plan)
+            shares, choice = fit(parts, truth, asked.classes, plan.seed)
+            yield plan, Outcome(name, shares, choice)
+
+    return run
+
+
+# On frozen features; `finetune` and `segment` train the network and have files of their own.
+FROZEN: dict[str, Callable[[Question], Answers]] = {
+    "linear": layers,
+    "knn": neighbours,
+    "logistic": _per_plan("logistic", logistic.fit),
+    "svm": _per_plan("svm", classical.svm),
+    "forest": _per_plan("forest", classical.forest),
+    "tree": _per_plan("tree", classical.tree),
+    "selected": _per_plan("selected", classical.selected),
+}
+TRAINED = ("finetune", "segment")
 
 
 def score(outcome: Outcome, plan: Plan, found: Labelled) -> tuple[list[dict], list[dict]]:
-    """The `metric, value, ci, n, n_groups` of each score, and the rows of each class."""
+    """The `metric, value, ci, n, n_groups, n_train` of each score, and the rows of each class."""
     test = plan.rows("test")
     truth, groups = found.truth[test], found.groups[test]
     if found.classes:
@@ -68,7 +167,11 @@ def score(outcome: Outcome, plan: Plan, found: Labelled) -> tuple[list[dict], li
     else:
         values = metrics.regression(truth, outcome.shares[:, 0], groups, plan.seed)
         classes = []
-    counts = {"n": len(test), "n_groups": len(np.unique(groups))}
+    counts = {
+        "n": len(test),
+        "n_groups": len(np.unique(groups)),
+        "n_train": len(plan.rows("train")),
+    }
     scores = [{"metric": m, "value": v, "ci": ci, **counts} for m, (v, ci) in values.items()]
     return scores, classes
 
@@ -80,8 +183,3 @@ def confusion(cell: dict, outcome: Outcome, plan: Plan, found: Labelled) -> list
     truth = found.truth[plan.rows("test")]
     counts = metrics.confusion(truth, outcome.shares.argmax(1), len(found.classes))
     return [cell | {"counts": counts.tolist()}]
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp((logits - logits.max(1, keepdims=True)).astype(np.float64))
-    return powers / powers.sum(1, keepdims=True)

@@ -7,24 +7,26 @@ from pathlib import Path
 
 from histo_jax.errors import HistoError
 from histo_jax.evaluation import page, report
+from histo_jax.evaluation.foreign import Given, workdir
 from histo_jax.evaluation.run import Evaluation
 from histo_jax.training.checkpoint import LoadedEncoder
 
 FREE = ("data", "batch_size")  # options that change no number
 
 
-def home(out: Path | None, loaded: LoadedEncoder | None) -> Path:
-    """The folder of the report: `out`, else the work directory the checkpoint belongs to.
+def home(out: Path | None, sources: dict[str, LoadedEncoder | Given]) -> Path:
+    """The folder of the report: `out`, else the work directory of the first source.
 
     Raises:
-      HistoError: it is a file, or can't be written; a checkpoint outside any work directory.
+      HistoError: it is a file, or can't be written; the first source is in no work directory.
     """
-    if out is None and loaded is None:
+    first = next(iter(sources.values()), None)
+    if out is None and first is None:
         raise HistoError("--out", "config", "is not set", "name a folder for the report")
-    folder = out or workdir(loaded)
+    folder = out or workdir(first)
     if folder is None:
-        what = "is a step outside of any work directory"
-        raise HistoError(loaded.path, "config", what, "name a folder for the report by --out")
+        what = "is not inside of a work directory"
+        raise HistoError(first.path, "config", what, "name a folder for the report by --out")
     there = folder.absolute()
     while not there.exists():
         there = there.parent
@@ -36,18 +38,13 @@ def home(out: Path | None, loaded: LoadedEncoder | None) -> Path:
     return folder
 
 
-def workdir(loaded: LoadedEncoder) -> Path | None:
-    """The work directory of a step, `<workdir>/checkpoints/<step>`."""
-    return loaded.path.parent.parent if loaded.path.parent.name == "checkpoints" else None
-
-
 def publish(done: Evaluation, out: Path | None) -> list[Path]:
     """Writes `report.json` and `report.html`; returns the pages, the one to open first.
 
     Without `out` they go to `eval/<set>/<step>-<digest>/` of the work directory, a place of their
     own for each set, step and options, and, as the last evaluation, to the work directory itself.
     """
-    folder = home(out, done.loaded)
+    folder = home(out, done.sources)
     folders = [folder] if out else [folder, folder / own_place(done.report)]
     built = page.build(done.report, done)
     for place in reversed(folders):
@@ -59,7 +56,9 @@ def publish(done: Evaluation, out: Path | None) -> list[Path]:
 def own_place(result: dict) -> Path:
     """`eval/<builder>-<config>/<step>-<digest>`: equal for equal questions only."""
     asked = {k: v for k, v in result["config"].items() if k not in FREE}
-    facts = json.dumps([asked, result["data"]["content_hash"]], sort_keys=True)
+    others = {name: card for name, card in result["encoders"].items() if card != result["card"]}
+    facts = json.dumps([asked, result["data"]["content_hash"], others], sort_keys=True)
     digest = hashlib.sha256(facts.encode()).hexdigest()[:8]
     name = result["data"]["name"].replace("/", "-")
-    return Path("eval") / name / f"{result['card'].get('step', 0)}-{digest}"
+    step = (result["card"] or {}).get("step", 0)
+    return Path("eval") / name / f"{step}-{digest}"

@@ -10,7 +10,7 @@ from histo_jax.training.card import as_dict
 
 # Recipes whose other fields have their defaults, and the fields they set all the same.
 PRETRAIN, PRETRAIN_SETS = "configs/simclr_r18.py", ("augment.crop_min", "augment.jitter")
-PROBE = "configs/probe.py"
+PROBE, PROBE_SETS = "configs/probe.py", ("shift",)
 
 
 def pretrain(config: dict, workdir: str) -> str:
@@ -19,10 +19,11 @@ def pretrain(config: dict, workdir: str) -> str:
     return _lines("train.py", ["--config", PRETRAIN], ["--workdir", workdir], *flags)
 
 
-def evaluate(config: dict, checkpoint: str | None) -> str:
-    """`eval.py` with the options of a report; without a checkpoint the floors alone."""
-    of = ["--checkpoint", checkpoint] if checkpoint else ["--out", "floors"]
-    return _lines("eval.py", ["--config", PROBE], of, *_flags(config, EvalConfig(), ()))
+def evaluate(config: dict, sources: list[str]) -> str:
+    """`eval.py` with the options of a report; without a source the floors alone."""
+    of = [["--checkpoint", source.removeprefix("ssl=")] for source in sources]
+    flags = _flags(config, EvalConfig(), PROBE_SETS)
+    return _lines("eval.py", ["--config", PROBE], *(of or [["--out", "floors"]]), *flags)
 
 
 def _lines(program: str, *parts: list[str]) -> str:

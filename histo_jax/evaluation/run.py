@@ -1,193 +1,121 @@
-"""One evaluation: a prepared labelled set, an encoder and its floors, several seeds, one report."""
+"""One evaluation: a prepared labelled set, encoders and floors, several seeds, one report."""
 
-import dataclasses
-import importlib.metadata
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 
 from histo_jax.config import EvalConfig
-from histo_jax.data.prepared import Prepared, default_data_dir, open_prepared
+from histo_jax.data.prepared import default_data_dir, open_prepared
 from histo_jax.errors import HistoError
-from histo_jax.evaluation import features, floors, linear, pretraining, protocols, report
-from histo_jax.evaluation.labelled import Labelled, Plan, labelled, plans
-from histo_jax.models import build_encoder
-from histo_jax.training import checkpoint
-from histo_jax.training.card import as_dict, git_commit, versions
+from histo_jax.evaluation import (
+    features,
+    finetune,
+    floors,
+    pretraining,
+    protocols,
+    report,
+    results,
+    segmented,
+    shift,
+    sites,
+    supervised,
+)
+from histo_jax.evaluation.entrants import Encoder, Entrant, Images, entrants
+from histo_jax.evaluation.foreign import Given
+from histo_jax.evaluation.labelled import Plan, labelled, plans
+from histo_jax.evaluation.results import Evaluation, Ledger
 from histo_jax.training.checkpoint import LoadedEncoder
 
-# The untrained network where no encoder is given.
-UNTRAINED = {
-    "encoder": "resnet18", "width": 64, "image_size": 224, "mean": [0.5] * 3, "std": [0.5] * 3,
-    "datasets": [],
-}  # fmt: skip
 
+def evaluate(
+    cfg: EvalConfig,
+    sources: dict[str, LoadedEncoder | Given],
+    data_dir: str | None,
+    untrained: str | None = None,
+) -> Evaluation:
+    """Scores encoders and floors by every protocol that is asked for.
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Evaluation:
-    """A report, and what its page shows beside it.
-
-    Attributes:
-      report: `report.json`.
-      prepared: the labelled set.
-      found: its labelled rows.
-      made: the splits.
-      read: gives their images.
-      loaded: the encoder, or None.
-      sets: the pretraining sets that are here; None for those that are not.
-      features: of the encoder, float32 [n, width]; None without one.
-      predicted: what its linear layer said of the test part, by (split_by, seed): shares
-        [n_test, classes] or targets [n_test, 1].
-    """
-
-    report: dict
-    prepared: Prepared
-    found: Labelled
-    made: list[Plan]
-    read: features.Reader
-    loaded: LoadedEncoder | None
-    sets: dict[str, Prepared | None]
-    features: np.ndarray | None
-    predicted: dict[tuple[str, int], np.ndarray]
-
-
-def evaluate(cfg: EvalConfig, loaded: LoadedEncoder | None, data_dir: str | None) -> Evaluation:
-    """Scores a frozen encoder and its floors.
-
-    Targets are scored where the set has any, else classes. Every initialisation gets the same
-    head, learning-rate sweep and standardisation (`linear` or `regression`, `knn20`, `knn200`);
-    the network as pretrained and as initialised also without, as the paper has it (`linear_raw`,
-    `regression_raw`). All choices are made on validation; test is read once.
+    Targets are scored where the set has any, else classes. Everybody gets the same heads, settings
+    to choose from and standardisation. All choices are made on validation; test is read once.
     An official split replaces the drawn ones; without ids there is no grouped split.
 
     Args:
       cfg: what to run.
-      loaded: the pretrained encoder; None scores the floors alone.
+      sources: what to score beside the floors, by its name in the tables.
       data_dir: prepared data; None = TFDS_DATA_DIR, else TFDS's default.
+      untrained: architecture of the untrained network where there is no encoder.
 
     Raises:
       HistoError: an unknown option; no labels; a class absent from a part; a leaking split.
     """
-    _check(cfg)
+    check(cfg)
     prepared = open_prepared(default_data_dir(data_dir), cfg.dataset)
+    if "segment" in cfg.protocol:
+        return segmented.evaluate(cfg, prepared, sources, data_dir, untrained)
     found = labelled(prepared)
     made = plans(cfg, prepared, found)
-    card = loaded.card if loaded else UNTRAINED
-    sets = pretraining.open_sets(card, default_data_dir(data_dir), prepared)
-    size = cfg.image_size or card["image_size"]
-    network = _network(card, loaded)
-    read = features.reader(prepared, found.rows, size, cfg.batch_size)
-    sources = _Sources(cfg, loaded, network, read, len(found.rows))
-    decay = linear.weight_decay(card["encoder"])
-    scores, per_class, choices, confusion = [], [], [], []
+    images = Images(cfg, prepared, found)
+    everyone = entrants(cfg, sources, images, found, untrained)
+    main = next((e for e in everyone if not e.floor and isinstance(e, Encoder)), None)
+    ledger = Ledger(cfg, prepared, found)
     own, predicted = None, {}
-    for init in (("ssl",) if loaded else ()) + tuple(cfg.init):
-        print(f"{init}: {len(found.rows)} images, {len(made)} splits", file=sys.stderr)
-        for plan, x in sources.of(init, made):
-            for outcome in protocols.run(init, x, plan, found, decay):
-                cell = {
-                    "init": init, "protocol": outcome.protocol, "dataset": prepared.name,
-                    "split": "test", "split_by": plan.split_by, "seed": plan.seed,
-                    "layer": None if init in floors.PIXELS else cfg.layer, "fraction": 1.0,
-                }  # fmt: skip
-                values, classes = protocols.score(outcome, plan, found)
-                scores += [cell | value for value in values]
-                per_class += [cell | row for row in classes]
-                if outcome.head:
-                    choices.append(cell | _choice(outcome.head))
-                if init == "ssl" and outcome.protocol in ("linear", "regression"):
-                    own, predicted[plan.split_by, plan.seed] = x, outcome.shares
-                    confusion += protocols.confusion(cell, outcome, plan, found)
-    data = {
-        "name": prepared.name,
-        "content_hash": prepared.card["content_hash"],
-        "n": len(found.rows),
-        "n_groups": len(np.unique(found.groups)),
-        "unit": found.unit,
-        "classes": found.classes and list(found.classes),
-        "pretrained_on": loaded
-        and pretraining.overlap(card, sets, prepared.table["sha256"][found.rows]),
-    }
-    used = versions() | {"scikit-image": importlib.metadata.version("scikit-image")}
-    result = report.build(
-        scores, per_class, choices, confusion, data, as_dict(cfg), loaded and card, used,
-        git_commit(),
-    )  # fmt: skip
-    return Evaluation(result, prepared, found, made, read, loaded, sets, own, predicted)
+    for entrant in everyone:
+        print(f"{entrant.name}: {len(found.rows)} images, {len(made)} splits", file=sys.stderr)
+        for plan, outcome, x in answers(cfg, entrant, made, ledger):
+            ledger.add(entrant, plan, outcome)
+            if entrant is main and plan.fraction == 1 and x is not None:
+                own = x
+                if outcome.protocol in report.HEADS:
+                    predicted[plan.split_by, plan.seed] = outcome.shares
+    loaded = main.loaded if main else None
+    sets = pretraining.open_sets(loaded, default_data_dir(data_dir), prepared)
+    result = results.build(cfg, ledger, made, sources, loaded, sets)
+    read = main.read if main else everyone[-1].read  # a floor
+    return Evaluation(result, prepared, found, made, read, sources, loaded, sets, own, predicted)
 
 
-class _Sources:
-    """Features of every initialisation; each image is read as rarely as its floor allows."""
-
-    def __init__(
-        self,
-        cfg: EvalConfig,
-        loaded: LoadedEncoder | None,
-        network: features.Network,
-        read: features.Reader,
-        n: int,
-    ):
-        self._cfg, self._loaded, self._network, self._read, self._n = cfg, loaded, network, read, n
-
-    def of(self, init: str, made: list[Plan]) -> Iterator[tuple[Plan, np.ndarray]]:
-        """Each plan with its features float32 [n, width]."""
-        if init == "ssl":
-            x = self._extract(self._loaded.params, self._loaded.batch_stats)
-            yield from ((plan, x) for plan in made)
-        elif init in floors.PIXELS:
-            x = np.concatenate([floors.PIXELS[init](b) for b in self._read(np.arange(self._n))])
-            yield from ((plan, x) for plan in made)
-        else:
-            for seed in dict.fromkeys(plan.seed for plan in made):
-                yield from self._untrained(init, seed, [p for p in made if p.seed == seed])
-
-    def _untrained(
-        self, init: str, seed: int, made: list[Plan]
-    ) -> Iterator[tuple[Plan, np.ndarray]]:
-        """A new network a seed; calibrated, its statistics come from each plan's training part."""
-        params, batch_stats = floors.random_init(self._network.encoder, seed)
-        if init == "random":
-            x = self._extract(params, batch_stats)
-            yield from ((plan, x) for plan in made)
-        else:
-            for plan in made:
-                train = np.random.default_rng(seed).permutation(plan.rows("train"))
-                batches = self._read(train[: floors.CALIBRATION_IMAGES])
-                known = floors.calibrated(self._network, params, batch_stats, batches)
-                yield plan, self._extract(params, known)
-
-    def _extract(self, params: dict, batch_stats: dict) -> np.ndarray:
-        batches, cfg = self._read(np.arange(self._n)), self._cfg
-        return features.extract(
-            self._network, cfg.layer, params, batch_stats, batches, cfg.batch_size
-        )
+def answers(
+    cfg: EvalConfig, entrant: Entrant, made: list[Plan], ledger: Ledger
+) -> Iterator[tuple[Plan, protocols.Outcome, np.ndarray | None]]:
+    """Every outcome of one entrant, its plan and the frozen features; None where it was tuned."""
+    names = [name for name in cfg.protocol if name in protocols.FROZEN]
+    for group in entrant.groups(made) if names else ():
+        x = entrant.features(group[0])
+        asked = protocols.Question(x, group, ledger.found, entrant.decay, entrant.raw)
+        layers = []
+        for name in names:
+            for plan, outcome in protocols.FROZEN[name](asked):
+                yield plan, outcome, x
+                if outcome.layer and plan.fraction == 1:
+                    layers.append((plan, outcome))
+        ledger.shift += shift.rows(cfg, entrant, layers, ledger)
+        ledger.sites += sites.rows(entrant, x, group, ledger)
+    if "finetune" in cfg.protocol and isinstance(entrant, Encoder) and entrant.tuned:
+        yield from ((plan, outcome, None) for plan, outcome in tuned(cfg, entrant, made, ledger))
 
 
-def _network(card: dict, loaded: LoadedEncoder | None) -> features.Network:
-    """The card's architecture; refuses weights of another one before anything is read."""
-    encoder = build_encoder(card["encoder"], width=card["width"])
-    if loaded:
-        have = {"params": loaded.params, "batch_stats": loaded.batch_stats}
-        checkpoint.fill(floors.shapes(encoder), checkpoint.named(have), loaded.path)
-    return features.Network(encoder, tuple(card["mean"]), tuple(card["std"]))
+def tuned(
+    cfg: EvalConfig, entrant: Encoder, made: list[Plan], ledger: Ledger
+) -> Iterator[tuple[Plan, protocols.Outcome]]:
+    """The entrant's network trained with the labels of each plan."""
+    how, tell = cfg.supervised, supervised.Estimate(len(made), "fine-tunes of each network")
+    for plan in made:
+        params, batch_stats = entrant.weights(plan)
+        yield plan, finetune.run(
+            entrant.network, params, batch_stats, entrant.read, plan, ledger.found,
+            decay=entrant.decay, seed=plan.seed, freeze_to=how.freeze_to, epochs=how.epochs,
+            batch_size=how.batch_size, rate=how.learning_rate, tell=tell,
+        )  # fmt: skip
 
 
-def _choice(head: linear.Head) -> dict:
-    return {
-        "learning_rate": head.learning_rate,
-        "epoch": head.epoch,
-        "validation": head.validation,
-        "updates": head.updates,
-    }
-
-
-def _check(cfg: EvalConfig) -> None:
+def check(cfg: EvalConfig) -> None:
     """Refuses options no evaluation has, before anything is opened."""
+    masks = "segment" in cfg.protocol
     known = {
-        "protocol": ((cfg.protocol,), ("linear",)),
+        "protocol": (cfg.protocol, ("segment",) if masks else (*protocols.FROZEN, "finetune")),
         "layer": ((cfg.layer,), features.LAYERS),
-        "init": (cfg.init, floors.FLOORS),
+        "init": (cfg.init, ("random", *floors.MASKS) if masks else floors.FLOORS),
     }
     for field, (values, choices) in known.items():
         for value in values:
@@ -201,3 +129,7 @@ def _check(cfg: EvalConfig) -> None:
         if getattr(cfg, field) < 1:
             what = f"is {getattr(cfg, field)}"
             raise HistoError(f"config.{field}", "config", what, "must be 1 or more")
+    for value in cfg.shift:
+        if not isinstance(value, (int, float)) or not 0 < value <= 1:
+            remedy = "strengths are above 0 and at most 1"
+            raise HistoError("config.shift", "config", f"holds {value!r}", remedy)

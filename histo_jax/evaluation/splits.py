@@ -12,6 +12,7 @@ import numpy as np
 from histo_jax.errors import HistoError
 
 PARTS = ("train", "validation", "test")  # a split is an int8 array of indices into this
+UNUSED = 3  # in a split: a training image whose label was not drawn
 FRACTIONS = (0.5, 0.25, 0.25)  # paper, section 4.2
 ATTEMPTS = 64  # orders of groups tried until every class is in every part
 TILE_KEY = re.compile(r"(.+)-\d+--?\d+--?\d+")  # <source>-<level>-<x>-<y>
@@ -83,6 +84,29 @@ def grouped(
         if missing == 0:
             break
     return best
+
+
+def draw_labels(
+    parts: np.ndarray, keys: np.ndarray, strata: np.ndarray, fraction: float, seed: int
+) -> np.ndarray:
+    """Keeps a share of the training labels; the rest becomes `UNUSED`.
+
+    Of each stratum max(1, floor(fraction·n + 1/2)) images, the first of a seeded order: smaller
+    shares of one seed lie inside larger ones.
+
+    Args:
+      parts: int8 [n], index into `PARTS`.
+      keys: str [n], unique.
+      strata: int [n], the class, or `quantile_bins` of a target.
+      fraction: in (0, 1].
+      seed: of the draw.
+    """
+    kept = parts.copy()
+    for stratum in np.unique(strata):
+        members = np.flatnonzero((strata == stratum) & (parts == 0))
+        members = members[_shuffle(keys[members], f"labels/{seed}")]
+        kept[members[max(1, int(fraction * len(members) + 0.5)) :]] = UNUSED
+    return kept
 
 
 def official(

@@ -15,20 +15,43 @@ NAMES = {
     "colour_histogram": "colour histogram",
     "mean_rgb": "mean colour",
     "texture": "classical texture",
+    "imagenet": "trained on ImageNet",
+    "constant": "the commonest class everywhere",
+    "otsu": "a threshold on darkness",
+    "colour_pixels": "colour of the single pixel",
 }
 PROTOCOLS = {
     "linear": "one linear layer",
     "regression": "one linear layer",
-    "linear_raw": "one linear layer, the paper's way",
-    "regression_raw": "one linear layer, the paper's way",
+    "linear_raw": "one linear layer on raw features, rate chosen",
+    "regression_raw": "one linear layer on raw features, rate chosen",
+    "linear_paper": "one linear layer on raw features, the paper's way with one rate",
+    "regression_paper": "one linear layer on raw features, the paper's way with one rate",
     "knn20": "20 nearest neighbours",
     "knn200": "200 nearest neighbours",
+    "logistic": "logistic regression (for targets ridge), weight chosen",
+    "svm": "support vectors",
+    "forest": "random forest",
+    "tree": "one decision tree",
+    "selected": "logistic regression on the best single features",
+    "finetune": "the whole network trained with the labels",
+    "segment": "a U-Net trained with the masks",
 }
 SPLITS = {
     "grouped": "no {unit} on two sides",
     "official": "the set's own parts",
     "paper": "{unit} on any side, as in the paper: optimistic",
 }
+
+
+def name(init: str) -> str:
+    """An init in words; one that the user named is called that."""
+    first, _, architecture = init.partition(":")
+    if first not in NAMES:
+        return init
+    return NAMES[first] + (
+        f" ({network({'encoder': architecture, 'width': 64})})" if architecture else ""
+    )
 
 
 def drawn(report: dict) -> dict | None:
@@ -48,8 +71,13 @@ def main_split(summary: list[dict]) -> str:
 def pretraining(report: dict, minutes: float | None) -> list[str]:
     """What the encoder is and how it learned; nothing where there is none."""
     card = report["card"]
+    if card is None and report["encoders"]:
+        return [f"Features of {', '.join(report['encoders'])} were made by another program."]
     if card is None:
         return ["No encoder was given: these are the floors alone, what any encoder has to beat."]
+    if not card["datasets"]:
+        file = card.get("source", {}).get("file", "a file")
+        return [f"A {network(card)} with the weights of {file}; what it learned from is not known."]
     config = card.get("config", {})
     size, sets = card["image_size"], [d["name"] for d in card["datasets"]]
     images = sum(d["n"] for d in card["datasets"])
@@ -70,18 +98,24 @@ def pretraining(report: dict, minutes: float | None) -> list[str]:
 
 
 def question(report: dict) -> str:
-    """What was asked of the frozen encoder."""
-    data, summary = report["data"], reports.summarise(report)
-    main, unit = main_split(summary), report["data"]["unit"]
+    """What was asked of the encoder."""
+    data, summary = report["data"], reports.full(reports.summarise(report))
+    main, unit, head = main_split(summary), report["data"]["unit"], reports.head(summary)
     rows = [row for row in summary if row["split_by"] == main]
-    if report["card"]:
-        text = "Then the encoder was frozen, and a single linear layer was fitted on what it says"
-    else:
-        text = "A single linear layer was fitted on what each floor says"
+    text = {
+        "segment": "Then a U-Net was built on it and trained with the masks of",
+        "finetune": "Then the whole network was trained with the labels of",
+    }.get(head)
+    if text is None and report["encoders"]:
+        how = "a single linear layer" if head in reports.HEADS else PROTOCOLS[head]
+        text = f"Then the encoder was frozen, and {how} was fitted on what it says about"
+    elif text is None:
+        text = "A single linear layer was fitted on what each floor says about"
     part = "the training part" if main == "official" else "half"
-    text += f" about {part} of {data['n']:,} labelled images of {data['name']}, to "
+    text += f" {part} of {data['n']:,} images of {data['name']}, to "
     if data["classes"]:
-        text += f"name one of {len(data['classes'])} classes ({_listed(data['classes'])})"
+        count, whose = len(data["classes"]), "of every pixel " if head == "segment" else ""
+        text += f"name {whose}one of {count} classes ({_listed(data['classes'])})"
     else:
         text += "estimate a percentage"
     text += f". Validation images chose the settings. The score is from {span(rows)} others"
@@ -101,15 +135,15 @@ def span(rows: list[dict]) -> str:
 
 def answer(report: dict) -> list[str]:
     """One or two sentences: how good, and what it did not beat."""
-    summary = reports.summarise(report)
+    summary = reports.full(reports.summarise(report))
     main = main_split(summary)
-    head = "linear" if report["data"]["classes"] else "regression"
+    head, ssl_name = reports.head(summary), reports.main_init(summary)
     rows = {r["init"]: r for r in summary if (r["split_by"], r["protocol"]) == (main, head)}
-    ssl = rows.get("ssl")
+    ssl = rows.get(ssl_name)
     if ssl is None:
         best = max(rows.values(), key=lambda r: reports.PRIMARY[r["metric"]] * r["value"])
-        return [f"The strongest floor, {NAMES[best['init']]}, reaches {_score(best, report)}."]
-    said = [f"{NAMES['ssl'].capitalize()} reaches {_score(ssl, report)}."]
+        return [f"The strongest floor, {name(best['init'])}, reaches {_score(best, report)}."]
+    said = [f"{capital(name(ssl['init']))} reaches {_score(ssl, report)}."]
     duel = next((d for d in reports.duels(summary) if d["ssl"] is ssl), None)
     if duel is None:
         return [*said, "No floor was run beside it, so nothing says what this is worth."]
@@ -186,8 +220,9 @@ def _score(row: dict, report: dict) -> str:
     if row["metric"] == "l1":
         text = f"a mean error of {number(row)} percent points (0 is perfect"
     else:
-        chance = 1 / len(report["data"]["classes"])
-        text = f"a macro-F1 of {number(row)} (1 is perfect, guessing at most about {chance:.2f}"
+        text = f"a macro-F1 of {number(row)} (1 is perfect"
+        if row["protocol"] != "segment":  # of pixels the commonest class is most
+            text += f", guessing at most about {1 / len(report['data']['classes']):.2f}"
     if row["ci"]:
         low, high = (f"{x:.{_digits(row)}f}" for x in row["ci"])
         text += f"; 95 % interval of one test part {low} to {high}"
@@ -204,7 +239,14 @@ def _digits(row: dict) -> int:
 
 
 def _floor(row: dict) -> str:
-    return NAMES[row["init"]] + (" (raw)" if row["protocol"].endswith("_raw") else "")
+    return name(row["init"]) + (
+        " (raw)" if row["protocol"] != reports.base(row["protocol"]) else ""
+    )
+
+
+def capital(text: str) -> str:
+    """With a capital, names left as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def _listed(names: list[str], most: int = 12) -> str:

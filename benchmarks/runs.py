@@ -19,14 +19,16 @@ def table(reports: list[dict]) -> str:
     cells: dict[tuple, list[list[float]]] = {}
     for number, report in enumerate(reports):
         for s in report["scores"]:
-            key = (s["split_by"], s["protocol"], s["metric"], s["init"])
+            key = (s["split_by"], s["protocol"], s["fraction"], s["metric"], s["init"])
             cells.setdefault(key, [[] for _ in reports])[number].append(s["value"])
-    lines = [f"{'split':8} {'protocol':14} {'metric':10} {'init':20} mean   (range over runs)"]
+    head = f"{'split':8} {'protocol':14} {'labels':6} {'metric':18} {'init':20}"
+    lines = [f"{head} mean   (range over runs)"]
     for key, runs in sorted(cells.items()):
         means = [statistics.fmean(run) for run in runs if run]
-        split, protocol, metric, init = key
+        split, protocol, fraction, metric, init = key
         lines.append(
-            f"{split:8} {protocol:14} {metric:10} {init:20} {statistics.fmean(means):.3f}  "
+            f"{split:8} {protocol:14} {fraction:<6.0%} {metric:18} {init:20} "
+            f"{statistics.fmean(means):.3f}  "
             f"({min(means):.3f} to {max(means):.3f})"
         )
     return "\n".join(lines)

@@ -198,6 +198,15 @@ def test_ids_in_the_names(tmp_path):
             build("histo_labelled", tmp_path / "in", tmp_path, name="m", ids=wrong)
 
 
+def test_real_colon_tiles(real_data, tmp_path):
+    """Kather 2016 as it is released: a folder a class, the slide in every name."""
+    folder, ids = real_data / "kather2016_sample", "(?P<slide>CRC-Prim-HE-[0-9]+)"
+    made = build("histo_labelled", folder, tmp_path, name="kather", mpp=0.495, ids=ids)
+    assert made.n == 24 and len(made.card["classes"]) == 8
+    assert np.bincount(made.table["label"]).tolist() == [3] * 8
+    assert len(np.unique(made.table["slide"])) == 10
+
+
 @pytest.mark.parametrize("tile", [None, 16])
 def test_masks_are_cut_with_their_image(tmp_path, tile):
     rng = np.random.default_rng(0)

@@ -13,22 +13,8 @@ import pytest
 from histo_jax import config as options
 from histo_jax.config import Config
 from histo_jax.errors import HistoError
-from histo_jax.evaluation import (
-    entrants,
-    feature_map,
-    features,
-    figures,
-    floors,
-    linear,
-    neighbours,
-    page,
-    publish,
-    report,
-    reproduce,
-    run,
-    story,
-    views,
-)
+from histo_jax.evaluation import entrants, features, floors, linear, page, publish, report, run
+from histo_jax.evaluation.page import feature_map, figures, neighbours, reproduce, story, views
 from histo_jax.models import build_encoder
 from histo_jax.training.card import as_dict
 from tests import browser, commands

@@ -8,7 +8,7 @@ from pathlib import Path
 from histo_jax.errors import HistoError
 from histo_jax.evaluation import page, report
 from histo_jax.evaluation.foreign import Given, workdir
-from histo_jax.evaluation.run import Evaluation
+from histo_jax.evaluation.results import Evaluation
 from histo_jax.training.checkpoint import LoadedEncoder
 
 FREE = ("data", "batch_size")  # options that change no number

@@ -11,6 +11,8 @@ from histo_jax.evaluation import features, paired, pretraining, protocols, repor
 from histo_jax.evaluation.entrants import Entrant
 from histo_jax.evaluation.foreign import Given
 from histo_jax.evaluation.labelled import Labelled, Plan
+from histo_jax.evaluation.masks import Originals
+from histo_jax.evaluation.segment import Segmented
 from histo_jax.training.card import as_dict, git_commit, versions
 from histo_jax.training.checkpoint import LoadedEncoder
 
@@ -31,7 +33,8 @@ class Evaluation:
       features: of that encoder, float32 [n, width]; None without one, or where none were asked for.
       predicted: what its linear layer said of the test part, by (split_by, seed): shares
         [n_test, classes] or targets [n_test, 1].
-      pictures: images to look at, by name of the section; empty but for masks.
+      originals: images and masks as they are stored; None without masks.
+      segmented: what everybody said of masks, by plan and name.
     """
 
     report: dict
@@ -44,7 +47,8 @@ class Evaluation:
     sets: dict[str, Prepared | None]
     features: np.ndarray | None
     predicted: dict[tuple[str, int], np.ndarray]
-    pictures: dict = dataclasses.field(default_factory=dict)
+    originals: Originals | None = None
+    segmented: dict[Plan, dict[str, Segmented]] = dataclasses.field(default_factory=dict)
 
 
 class Ledger:

@@ -5,18 +5,9 @@ import functools
 import sys
 from collections.abc import Iterator
 
-from histo_jax import pages
 from histo_jax.config import EvalConfig
 from histo_jax.data.prepared import Prepared, default_data_dir
-from histo_jax.evaluation import (
-    pixel_floors,
-    pretraining,
-    results,
-    segment,
-    squares,
-    story,
-    supervised,
-)
+from histo_jax.evaluation import pixel_floors, pretraining, results, segment, squares, supervised
 from histo_jax.evaluation.entrants import Encoder, Entrant, Images, entrants
 from histo_jax.evaluation.foreign import Given
 from histo_jax.evaluation.labelled import Plan, plans
@@ -60,15 +51,14 @@ def evaluate(
             values, classes = segment.score(said, plan, found)
             trained = {"n_train": len(plan.rows("train"))}
             ledger.enter(cell, [v | trained for v in values], classes, said.choice)
-            shown.setdefault((plan.split_by, plan.seed, plan.fraction), {})[entrant.name] = said
+            shown.setdefault(plan, {})[entrant.name] = said
     main = next((e for e in everyone if not e.floor), None)
     loaded = main.loaded if main else None
     sets = pretraining.open_sets(loaded, default_data_dir(data_dir), prepared)
     result = results.build(cfg, ledger, made, sources, loaded, sets)
-    pictures = {"masks": _pictures(originals, shown)}
     read = everyone[0].read
     return Evaluation(
-        result, prepared, found, made, read, sources, loaded, sets, None, {}, pictures
+        result, prepared, found, made, read, sources, loaded, sets, None, {}, originals, shown
     )
 
 
@@ -95,16 +85,3 @@ def _answers(
             freeze_to=how.freeze_to, epochs=how.epochs, batch_size=how.batch_size,
             rate=how.learning_rate, tell=tell,
         )  # fmt: skip
-
-
-def _pictures(originals: Originals, shown: dict[tuple, dict[str, Segmented]]) -> dict:
-    """Outlines of truth and answer for some test images of the first split that counts most."""
-    order = list(story.SPLITS)
-    chosen = min(shown, key=lambda key: (order.index(key[0]), key[1], -key[2]))
-    rows = []
-    for init, said in shown[chosen].items():
-        images, masks = originals.images(said.shown), originals.masks(said.shown)
-        triples = zip(images, masks, said.predicted, strict=True)
-        drawn = [pages.jpeg(segment.overlay(*triple), quality=85) for triple in triples]
-        rows.append((story.capital(story.name(init)), drawn))
-    return {"split": chosen[0], "seed": chosen[1], "rows": rows}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from histo_jax.data.prepared import Prepared
-from histo_jax.evaluation.story import DRAWN, mpp
+from histo_jax.evaluation.page.story import DRAWN, mpp
 
 UNKNOWN = "unknown"
 OWN_CONFIGS = ("default", "tiny")  # of the builders of drawn tissue

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from histo_jax.evaluation import svg
+from histo_jax.evaluation.page import svg
 
 WIDE = 5.0  # inches
 MOST = 400  # points of a curve

@@ -1,6 +1,7 @@
 """The part of the report about few labels: scores over shares of them (paper, Figs. 3 and 4)."""
 
-from histo_jax.evaluation import figures, report, story
+from histo_jax.evaluation import report
+from histo_jax.evaluation.page import figures, story
 
 
 def curves(summary: list[dict], result: dict) -> dict | None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from histo_jax.evaluation import report, story
+from histo_jax.evaluation import report
+from histo_jax.evaluation.page import story
 
 
 def tables(result: dict) -> dict | None:

@@ -8,19 +8,11 @@ import numpy as np
 
 from histo_jax import files, pages
 from histo_jax.data.prepared import Prepared
-from histo_jax.evaluation import (
-    datacard,
-    figures,
-    foreign,
-    knows,
-    labels,
-    pictures,
-    reproduce,
-    story,
-)
+from histo_jax.evaluation import foreign
 from histo_jax.evaluation import report as reports
 from histo_jax.evaluation.labelled import Plan
-from histo_jax.evaluation.run import Evaluation
+from histo_jax.evaluation.page import datacard, figures, knows, labels, pictures, reproduce, story
+from histo_jax.evaluation.results import Evaluation
 
 FILE = "report.html"
 
@@ -65,7 +57,7 @@ def build(report: dict, seen: Evaluation | None = None) -> dict[str, Any]:
         },
         "scores": _scores(report, summary),
         "labels": labels.curves(every, report),
-        "masks": seen.pictures.get("masks") if seen else None,
+        "masks": pictures.masks(seen, plan) if seen and seen.segmented else None,
         "mistakes": _mistakes(report, seen, main),
         "neighbours": pictures.similar(seen, plan) if own else None,
         "map": pictures.maps(seen, report["config"]["seed"]) if own else None,

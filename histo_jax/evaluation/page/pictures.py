@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 
 from histo_jax import pages
-from histo_jax.evaluation import feature_map, figures, floors, neighbours, svg, views
+from histo_jax.evaluation import floors, segment
 from histo_jax.evaluation.labelled import Plan
-from histo_jax.evaluation.run import Evaluation
+from histo_jax.evaluation.page import feature_map, figures, neighbours, story, svg, views
+from histo_jax.evaluation.results import Evaluation
 
 SIDE = 128  # pixels of a picture in the page
 COLOURED = 8  # patients of the map with a colour of their own
@@ -96,6 +97,17 @@ def _legend(colours: np.ndarray, names: list[str]) -> list[dict]:
     rest = int((colours < 0).sum())
     grey = {"sign": "●", "colour": "var(--soft)", "name": "others", "n": rest}
     return entries + ([grey] if rest else [])
+
+
+def masks(seen: Evaluation, plan: Plan) -> dict:
+    """Outlines of mask and answer on some test images, for everybody who was asked."""
+    rows = []
+    for init, said in seen.segmented[plan].items():
+        images = seen.originals.images(said.shown)
+        triples = zip(images, seen.originals.masks(said.shown), said.predicted, strict=True)
+        drawn = [pages.jpeg(segment.overlay(*triple), quality=85) for triple in triples]
+        rows.append((story.capital(story.name(init)), drawn))
+    return {"split": plan.split_by, "seed": plan.seed, "rows": rows}
 
 
 def view_pairs(seen: Evaluation) -> dict | None:

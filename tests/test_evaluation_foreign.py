@@ -5,6 +5,7 @@ import types
 import h5py
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from histo_jax import weights
 from histo_jax.errors import HistoError
@@ -39,6 +40,11 @@ def test_sources_are_named_in_their_order(exported, tmp_path):
     )
     assert list(found) == ["ssl", "again", "theirs"] and untrained == "resnet50"
     assert isinstance(found["theirs"], foreign.Given) and found["ssl"].card["width"] == 8
+    plain = tmp_path / "plain.safetensors"
+    safetensors.numpy.save_file(_bare(exported), plain)
+    known, _ = foreign.open_sources([f"imagenet:{plain}", f"imagenet:{plain}"])
+    assert list(known) == ["imagenet", "imagenet:resnet_tiny"] and all(map(report.is_floor, known))
+    assert known["imagenet"].card["mean"][0] == 0.485
     assert foreign.open_sources([]) == ({}, None) and foreign.open_sources(["random"])[1]
     alone, _ = foreign.open_sources([f"{theirs}", f"{exported}"])
     assert list(alone) == ["theirs", "mine"]
@@ -127,6 +133,11 @@ def test_the_architecture_of_the_floor_alone_can_be_named(world, monkeypatch):  
         "resnet_tiny",
     )
     assert entrant.name == "random" and entrant.card["encoder"] == "resnet_tiny"
+
+
+def _bare(path):
+    """Arrays of a file of ours, as others' files have them: without a card."""
+    return safetensors.numpy.load_file(path)
 
 
 def _found(opened):

@@ -7,7 +7,7 @@ import numpy as np
 
 from histo_jax.config import EvalConfig
 from histo_jax.data.prepared import Prepared
-from histo_jax.evaluation import features, floors, linear
+from histo_jax.evaluation import features, floors, linear, report
 from histo_jax.evaluation.foreign import Given
 from histo_jax.evaluation.labelled import Labelled, Plan
 from histo_jax.models import build_encoder
@@ -72,7 +72,7 @@ class Encoder(Entrant):
 
     def __init__(self, name: str, loaded: LoadedEncoder, cfg: EvalConfig, images: "Images"):
         self.name, self.loaded, self.cfg, self.card = name, loaded, cfg, loaded.card
-        self.floor = name.startswith("imagenet")
+        self.floor = report.is_floor(name)
         self.layer, self.decay = cfg.layer, linear.weight_decay(self.card["encoder"])
         self.network, self.images = network(self.card, loaded), images
 

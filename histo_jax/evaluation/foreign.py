@@ -49,7 +49,7 @@ def open_sources(texts: list[str]) -> tuple[dict[str, LoadedEncoder | Given], st
     """What the `--checkpoint`s name, `[NAME=]SOURCE` each, in their order.
 
     The name is in the tables; without one it is `ssl` for the first network, `imagenet` for
-    `imagenet:FILE`, else the file's or folder's own.
+    `imagenet:FILE` (the next ones add their architecture), else the file's or folder's own.
 
     Returns:
       The sources by name, and the architecture of `random:ARCHITECTURE`, else None.
@@ -95,12 +95,13 @@ def _open(source: str) -> LoadedEncoder | Given:
 
 def _weights(path: str, imagenet: bool) -> LoadedEncoder:
     read = weights.load(path, imagenet=imagenet)
-    return LoadedEncoder(read.params, read.batch_stats, read.card, read.path)
+    card = read.card | {"source": read.card["source"] | {"imagenet": imagenet}}
+    return LoadedEncoder(read.params, read.batch_stats, card, read.path)
 
 
-def _name(source: str, opened: object, found: dict) -> str:
+def _name(source: str, opened: LoadedEncoder | Given, found: dict) -> str:
     if source.startswith("imagenet:"):
-        return "imagenet"
+        return f"imagenet:{opened.card['encoder']}" if "imagenet" in found else "imagenet"
     return "ssl" if not found and not isinstance(opened, Given) else Path(source).stem
 
 

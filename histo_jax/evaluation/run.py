@@ -93,6 +93,8 @@ def answers(
         ledger.sites += sites.rows(entrant, x, group, ledger)
     if "finetune" in cfg.protocol and isinstance(entrant, Encoder) and entrant.tuned:
         yield from ((plan, outcome, None) for plan, outcome in tuned(cfg, entrant, made, ledger))
+    elif "finetune" in cfg.protocol and not entrant.floor:
+        print(f"{entrant.name}: not fine-tuned, there is no network", file=sys.stderr)
 
 
 def tuned(

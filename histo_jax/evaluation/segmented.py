@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from histo_jax.config import EvalConfig
 from histo_jax.data.prepared import Prepared, default_data_dir
@@ -41,6 +41,8 @@ def evaluate(
         for entrant in entrants(networks, sources, images, found, untrained)
         if isinstance(entrant, Encoder)
     ]
+    for name in (name for name, source in sources.items() if isinstance(source, Given)):
+        print(f"{name}: left out, there is no network to train", file=sys.stderr)
     everyone += [_Floor(name) for name in cfg.init if name in floors]
     size = functools.cache(functools.partial(squares.MODES[cfg.segment.mode], originals))
     ledger, shown = Ledger(cfg, prepared, found), {}
@@ -70,8 +72,10 @@ class _Floor(Entrant):
 
 
 def _answers(
-    cfg: EvalConfig, entrant: Entrant, made: list[Plan], originals: Originals, size, floors: dict
-) -> Iterator[tuple[Plan, Segmented]]:
+    cfg: EvalConfig, entrant: Entrant, made: list[Plan], originals: Originals,
+    size: Callable, floors: dict[str, Callable],
+) -> Iterator[tuple[Plan, Segmented]]:  # fmt: skip
+    """What an entrant says of masks, for each plan; `size` gives squares of so many pixels."""
     how, tell = cfg.supervised, supervised.Estimate(len(made), "U-Nets of each encoder")
     for plan in made:
         if not isinstance(entrant, Encoder):

@@ -251,8 +251,8 @@ def _paths(report: dict, seen: Evaluation | None) -> list[str]:
     """`NAME=SOURCE` of everything that was scored beside the floors."""
     if seen is None:
         return [f"{name}=<source>" for name in report["encoders"]]
-    kind = {"imagenet": "imagenet:"}
-    return [
-        f"{name}={kind.get(name, '')}{foreign.workdir(source) or source.path}"
-        for name, source in seen.sources.items()
-    ]
+    paths = []
+    for name, source in seen.sources.items():
+        kind = "imagenet:" if source.card.get("source", {}).get("imagenet") else ""
+        paths.append(f"{name}={kind}{foreign.workdir(source) or source.path}")
+    return paths

@@ -69,13 +69,11 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return self._known_info
 
     def _info(self) -> tfds.core.DatasetInfo:
-        if self._plan is None:  # a prepared set tells its own
-            return self.dataset_info_from_configs()
         plan, entry = self._plan, self.config.entry
-        known: dict[str, Any] = {
-            "features": record.features(plan.classes, plan.target, plan.mask),
-            "supervised_keys": ("image", "label") if plan.classes else None,
-        }
+        known: dict[str, Any] = {}
+        if plan is not None:  # else a prepared set tells its own
+            known["features"] = record.features(plan.classes, plan.target, plan.mask)
+            known["supervised_keys"] = ("image", "label") if plan.classes else None
         if entry is None:
             return self.dataset_info_from_configs(**known)
         return tfds.core.DatasetInfo(builder=self, **catalogued.told(entry), **known)

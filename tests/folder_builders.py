@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from histo_jax.data import config, demo_set
+from histo_jax.data import config, demo_set, outlined_set
 from histo_jax.data.drawn import slides, stain
 from histo_jax.data.folders import Item
 from histo_jax.data.log import Log
@@ -20,6 +20,7 @@ CONFIGS = {
     "histo_wsi": config.SlideConfig,
     "histo_patches": config.ImageConfig,
     "histo_labelled": config.LabelledConfig,
+    "histo_outlined": outlined_set.OutlinedConfig,
     "histo_demo": demo_set.DemoConfig,
     "histo_demo_patches": demo_set.DemoPatchesConfig,
 }

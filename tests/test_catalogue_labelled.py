@@ -10,11 +10,12 @@ from PIL import Image
 from histo_jax import catalogue
 from histo_jax.catalogue import experts
 from histo_jax.data.catalogued import images
+from tests import folder_builders
 from tests.catalogue_folders import SIDE, draw, fill
 from tests.folder_builders import build, decoded, read
 from tests.prepared_sets import refused
 
-ENTRIES = {e.id: e for e in catalogue.load().values() if e.kind == "labelled"}
+ENTRIES = {e.id: e for e in catalogue.load().values() if e.kind in ("labelled", "outlined")}
 
 
 def told(items):
@@ -257,3 +258,71 @@ def test_names_that_say_nothing_would_leak(tmp_path):
     fill(tmp_path, ["CLL/sj-03-5521_006.tif", "CLL/other.tif"], [])
     with refused("layout", "1 names are not as the catalogue knows them: CLL/other.tif"):
         images(tmp_path, ENTRIES["lymph"], None)
+
+
+OUTLINES = """<?xml version="1.0"?>
+<Annotations MicronsPerPixel="0.467">
+<Annotation Id="1"><Attributes/><Regions><RegionAttributeHeaders/>
+<Region Id="1" Text="Carcinoma Invasive"><Attributes/><Vertices>{outer}</Vertices></Region>
+<Region Id="2" Text="?"><Attributes><Attribute Name="a" Value="Carcinoma In Situ"/></Attributes>
+<Vertices>{inner}</Vertices></Region>
+<Region Id="3" Text="benign"><Attributes/><Vertices>{line}</Vertices></Region>
+</Regions></Annotation></Annotations>
+"""
+
+
+def corners(*points):
+    return "".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in points)
+
+
+def square(low, high):
+    return corners((low, low), (high, low), (high, high), (low, high))
+
+
+def outlined(folder):
+    """A slide of 256 pixels: invasive in 100 … 200, in situ inside it in 120 … 140."""
+    folder = folder / "ICIAR2018_BACH_Challenge/WSI"
+    folder.mkdir(parents=True)
+    folder_builders.slide(folder / "A01.svs", 1)
+    folder_builders.slide(folder / "01.svs", 2)  # without outlines
+    parts = {"outer": square(100, 200), "inner": square(120, 140), "line": corners((0, 0), (9, 9))}
+    (folder / "A01.xml").write_text(OUTLINES.format(**parts))
+    return folder
+
+
+def test_bach_seg_draws_masks_from_outlines(tmp_path):
+    outlined(tmp_path / "in")
+    options = {"name": "b", "catalogue": "bach_seg", "tile_size": 64, "workers": 1}
+    made = build("histo_outlined", tmp_path / "in", tmp_path, **options)
+    whole = np.full((256, 256), 9, np.uint8)
+    for record in decoded(made).values():
+        x, y = int(record["x"]), int(record["y"])
+        whole[y : y + 64, x : x + 64] = record["mask"][..., 0]
+        assert record["slide"] == b"A01" and record["level"] == 0
+    expected = np.zeros((256, 256), np.uint8)
+    expected[100:201, 100:201] = 3
+    expected[120:141, 120:141] = 2
+    np.testing.assert_array_equal(whole, expected)
+    assert made.n == 16 and made.card["options"]["tissue"] == "none"
+
+
+def test_outlines_that_do_not_fit(tmp_path):
+    folder = outlined(tmp_path / "in")
+    for text, words in (
+        ("<Annotations>", "A01.xml: not readable as outlines: no element"),
+        ("<Annotations/>", "A01.xml: outlines no region"),
+        (OUTLINES.format(outer='<Vertex X="1"/>', inner="", line=""), "not readable as outlines"),
+        (OUTLINES.format(outer='<Vertex X="a" Y="1"/>', inner="", line=""), "could not convert"),
+    ):
+        (folder / "A01.xml").write_text(text)
+        with refused("mask", words):
+            build("histo_outlined", tmp_path / "in", tmp_path, config="bach_seg")
+    (folder / "A01.xml").unlink()
+    with refused("mask", "no A01.xml beside"):
+        build("histo_outlined", tmp_path / "in", tmp_path, config="bach_seg")
+    for options, words in (
+        ({}, "catalogue: names no dataset"),
+        ({"catalogue": "bach_seg", "mpp": 0.5}, "mpp: regions are outlined in pixels of level 0"),
+    ):
+        with refused("config", words):
+            folder_builders.builder("histo_outlined", tmp_path, name="x", **options)

@@ -177,5 +177,5 @@ def test_names_of_configs_are_explained(tmp_path):
     ):
         with refused(reason, words):
             builder("histo_patches", tmp_path, config=name)
-    with refused("not-built", "bach_seg is not built yet: its masks are polygons"):
+    with refused("config", "bach_seg is built by histo_outlined, not here"):
         builder("histo_labelled", tmp_path, config="bach_seg")

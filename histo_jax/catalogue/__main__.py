@@ -18,6 +18,7 @@ HEADINGS = {
     "patch": "Patches for pretraining",
     "slides": "Slides for pretraining (post_nat_brca: for clustering)",
     "labelled": "Labelled, for scores",
+    "outlined": "Slides with outlined regions, for scores",
 }
 COLUMNS = ("id", "organ", "stain", "resolution", "paper", "on disk", "access", "licence")
 _WIDE = {"organ": 20, "stain": 16, "resolution": 20, "licence": 30}
@@ -93,7 +94,7 @@ def _row(entry: Entry, found: dict[str, int]) -> tuple[str, ...]:
 def one(entry: Entry) -> Iterator[str]:
     """All about one dataset, in the order in which it is needed."""
     release = f"{entry.release:,}" if entry.release else "unknown"
-    unit = "slides" if entry.kind == "slides" else "images"
+    unit = "slides" if entry.kind in ("slides", "outlined") else "images"
     yield f"{entry.id}: {entry.name}, {entry.organ}, {entry.stain}"
     yield f"{unit}: {entry.paper:,} in the paper, {release} in the release"
     yield from _told("resolution", _row(entry, {})[COLUMNS.index("resolution")])
@@ -112,9 +113,6 @@ def one(entry: Entry) -> Iterator[str]:
     if entry.confidence != "high":
         yield from _told("note", f"how sure this layout is: {entry.confidence}")
     yield "\nTo build it"
-    if entry.not_built:
-        yield from _told("", f"not yet: {entry.not_built}")
-        return
     yield f"tfds build tfds_builders/{entry.builder} --config {entry.id} --manual_dir <folder>"
     for name in entry.layout.variants:
         config = f'{{"name": "{entry.id}_{name}", "catalogue": "{entry.id}", "variant": "{name}"}}'
@@ -129,6 +127,8 @@ def _layout(entry: Entry) -> Iterator[str]:
         yield from _told("not read", "  ".join(layout.leave_out))
     if layout.masks:
         yield from _told("masks", layout.masks.file)
+    if layout.outlines:
+        yield from _told("outlines", layout.outlines.file)
     if layout.experts:
         yield from _told("maps", layout.experts.file)
     for table in layout.tables:

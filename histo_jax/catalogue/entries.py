@@ -3,7 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 
-BUILDERS = {"patch": "histo_patches", "slides": "histo_wsi", "labelled": "histo_labelled"}
+BUILDERS = {
+    "patch": "histo_patches",
+    "slides": "histo_wsi",
+    "labelled": "histo_labelled",
+    "outlined": "histo_outlined",
+}
 CHOICES = {
     "kind": tuple(BUILDERS),
     "access": ("open", "api", "form", "registration"),
@@ -11,7 +16,7 @@ CHOICES = {
     "confidence": ("high", "medium", "low"),
     "alpha": ("white", "drop"),
     "depth": ("refuse", "scale"),
-    "tissue": ("", "ciga2021", "otsu"),
+    "tissue": ("", "ciga2021", "otsu", "none"),
 }
 GROUPS = ("slide", "patient", "label", "split")  # that `names` may find
 
@@ -68,6 +73,19 @@ class Experts:
 
 
 @dataclasses.dataclass(frozen=True)
+class Outlines:
+    """Regions outlined on slides, in XML beside them: see `outlines.py`.
+
+    Attributes:
+      file: name of the XML, {stem} stands for that of the slide.
+      values: value of a region by a word in its label, the first that is found; none: 0.
+    """
+
+    file: str
+    values: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
 class Layout:
     """What lies where below the folder. Patterns: see `layout.pattern`.
 
@@ -80,7 +98,7 @@ class Layout:
       upper_case: slides and patients are made upper case.
       labels: class by what `names` finds; empty: as found.
       splits: train, validation or test by what `names` finds.
-      tables, masks, experts: see there.
+      tables, masks, experts, outlines: see there.
       alpha: transparent pixels go on white, or alpha is dropped.
       depth: above 8 bits a channel refused, or scaled from the 1st to the 99th percentile.
     """
@@ -96,6 +114,7 @@ class Layout:
     tables: tuple[Table, ...] = ()
     masks: Masks | None = None
     experts: Experts | None = None
+    outlines: Outlines | None = None
     alpha: str = "white"
     depth: str = "refuse"
 
@@ -106,7 +125,7 @@ class Entry:
 
     Attributes:
       id: its name here and as a config of its builder; `name` is the paper's.
-      kind: patch, slides or labelled.
+      kind: patch, slides, labelled, or outlined: slides with outlined regions.
       organ, stain, magnification: as the paper says, or as is known better.
       mpp: µm per pixel of all images.
       paper, release: how many images or slides the paper and the public release have.
@@ -117,7 +136,6 @@ class Entry:
       layout: what lies where.
       quirks: what differs from what one would expect.
       confidence: how sure the layout is.
-      not_built: why no builder makes it yet.
       project: TCGA's or CPTAC's name of it.
     """
 
@@ -142,7 +160,6 @@ class Entry:
     licence: str = ""
     doi: str = ""
     tissue: str = ""
-    not_built: str = ""
     project: str = ""
 
     @property

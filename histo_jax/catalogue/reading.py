@@ -152,7 +152,7 @@ def _check(entry: Entry, where: str) -> None:
             raise HistoError(where, "catalogue", what, f"known: {', '.join(filter(None, known))}")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", entry.id):
         raise HistoError(where, "catalogue", "an id is of a-z, 0-9 and _")
-    if bool(entry.tissue) != (entry.kind == "slides"):
+    if bool(entry.tissue) != (entry.kind in ("slides", "outlined")):
         raise HistoError(where, "catalogue", "slides have a tissue rule, other kinds have none")
     try:
         groups = set(re.compile(entry.layout.names).groupindex)

@@ -100,7 +100,7 @@ def no_config(configs: Sequence[Any], name: object, what: str) -> HistoError:
 def _nothing(folder: Path, entry: Entry, variant: str | None) -> HistoError:
     layout = entry.layout
     wanted = layout.images if variant is None else layout.variants[variant]
-    kind = "slide" if entry.kind == "slides" else "image"
+    kind = "slide" if entry.kind in ("slides", "outlined") else "image"
     what = f"holds no {kind} of {entry.id}: looked for {' and '.join(wanted)} at any depth"
     return HistoError(folder, "layout", what, how(entry))
 
@@ -110,7 +110,7 @@ def _silent(folder: Path, entry: Entry, names: list[str]) -> list[str]:
     if not names:
         return []
     what = f"{len(names):,} names are not as the catalogue knows them: {folders.some(names)}"
-    if entry.kind == "labelled":
+    if entry.kind in ("labelled", "outlined"):
         raise HistoError(folder, "layout", what, how(entry))
     return [f"{what}; their {entry.unit}s stay unknown"]
 

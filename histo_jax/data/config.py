@@ -79,9 +79,7 @@ class FolderConfig(tfds.core.BuilderConfig):
 def catalogued(kind: type[FolderConfig]) -> list[FolderConfig]:
     """A config for each dataset of the catalogue that builders of this kind make."""
     entries = datasets.load().values()
-    return [
-        kind(name=e.id, catalogue=e.id) for e in entries if e.kind == kind.KIND and not e.not_built
-    ]
+    return [kind(name=e.id, catalogue=e.id) for e in entries if e.kind == kind.KIND]
 
 
 def _check_dataset(name: str, kind: str, variant: str | None) -> None:
@@ -89,9 +87,6 @@ def _check_dataset(name: str, kind: str, variant: str | None) -> None:
     if entry.kind != kind:
         what = f"{name} is built by {entry.builder}, not here"
         raise HistoError("--config, catalogue", "config", what)
-    if entry.not_built:
-        what = f"{name} is not built yet: {entry.not_built}"
-        raise HistoError("--config, catalogue", "not-built", what)
     known = entry.layout.variants
     if variant is not None and variant not in known:
         near = difflib.get_close_matches(variant, known, 1)

@@ -6,7 +6,7 @@ import sys
 import pytest
 import yaml
 
-from histo_jax import catalogue
+from histo_jax import catalogue, files
 from histo_jax.catalogue import __main__ as command
 from histo_jax.catalogue.layout import facts, is_meant, pattern
 from histo_jax.catalogue.reading import PATH
@@ -131,18 +131,23 @@ def test_an_unknown_dataset_has_a_nearest():
 
 
 def test_the_table_counts_what_is_prepared(tmp_path, monkeypatch, capsys):
-    made = make_set(tmp_path, "histo_patches/mine")
-    from histo_jax import files
-
-    options = {"catalogue": "glas2015", "variant": None}
-    files.write_json(
-        made.path / "card.json", made.card | {"options": options, "summary": {"read": 1234}}
-    )
+    array = {"read": 1, "fit": {"resize": 2656}}  # one file of many images
+    for config, known, variant, summary in (
+        ("own", None, None, {"read": 9}),
+        ("glas2015", "glas2015", None, {"read": 1234}),
+        ("part", "glas2015", "some", {"read": 5}),
+        ("pannuke_fold1", "pannuke_fold1", None, array),
+    ):
+        made = make_set(tmp_path, f"histo_patches/{config}")
+        options = {"catalogue": known, "variant": variant}
+        card = made.card | {"options": options, "summary": summary}
+        files.write_json(made.path / "card.json", card)
     monkeypatch.setattr(sys, "argv", ["program", "--data_dir", str(tmp_path)])
     assert command.main(command.arguments()) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
     assert set(ENTRIES) < set(lines)
     assert lines["glas2015"].split()[-5:] == ["165", "1,234", "form", "research", "only"]
+    assert " 2,656    2,656  open " in lines["pannuke_fold1"]
     assert " 18,365        -  open " in lines["aml_cytomorphology_lmu"]
 
 

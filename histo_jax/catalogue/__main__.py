@@ -54,7 +54,7 @@ def on_disk(data_dir: str | None) -> dict[str, int]:
         known = card["options"].get("catalogue")
         if known and (known not in found or not card["options"].get("variant")):
             summary = card["summary"]
-            found[known] = summary.get("images", summary["read"])
+            found[known] = summary.get("fit", {}).get("resize", summary["read"])
     return found
 
 

@@ -28,8 +28,9 @@ def images(folder: Path, entry: Entry, variant: str | None) -> tuple[list[Item],
     if not meant:
         raise _nothing(folder, entry, variant)
     folders.reachable(names[name] for name in meant)
-    items = [Item(names[name], name, **(facts(entry, name) or {})) for name in meant]
-    notes = _silent(folder, entry, [name for name in meant if facts(entry, name) is None])
+    known = {name: facts(entry, name) for name in meant}
+    items = [Item(names[name], name, **(known[name] or {})) for name in meant]
+    notes = _silent(folder, entry, [name for name in meant if known[name] is None])
     said, remarks = tables.read(entry, folder, names, meant)
     items = [dataclasses.replace(item, **said.get(item.name, {})) for item in items]
     if any(table.target for table in entry.layout.tables):

@@ -61,14 +61,14 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
         config: ImageConfig = self.config
         if config.cut != "resize":
             record.check_side(image, config.side, item.file)
-        if config.entry or config.fit:
-            self.log.fits(image.size, config.side)
 
     def _records(
         self, item: Item, identity: str, image: Image.Image, data: bytes | None
     ) -> Iterator[dict[str, Any]]:
         """The image whole (`data` are its own JPEG or PNG), its tiles, or its middle."""
         config: ImageConfig = self.config
+        if config.entry or config.fit:
+            self.log.fits(image.size, config.side)
         known, mask, name = self._known(item), self._mask(item, image.size), self.names(identity)
         if config.cut == "resize":
             if mask is not None:

@@ -55,7 +55,8 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     cluster = processes(flags.distributed) if flags.distributed else None
     from histo_jax.data import mixture
 
-    sets = mixture.open_mixture(config.data.dir, config.data.datasets, config.data.split)
+    data = config.data
+    sets = mixture.open_mixture(data.dir, data.datasets, data.split, data.percent, config.seed)
 
     import jax
 

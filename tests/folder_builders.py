@@ -9,8 +9,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from histo_jax.data import config, demo_set
+from histo_jax.data import config, demo_set, outlined_set
 from histo_jax.data.drawn import slides, stain
+from histo_jax.data.folders import Item
+from histo_jax.data.log import Log
 from histo_jax.data.prepared import Prepared, open_prepared
 
 BUILDERS = Path(__file__).resolve().parents[1] / "tfds_builders"
@@ -18,16 +20,20 @@ CONFIGS = {
     "histo_wsi": config.SlideConfig,
     "histo_patches": config.ImageConfig,
     "histo_labelled": config.LabelledConfig,
+    "histo_outlined": outlined_set.OutlinedConfig,
     "histo_demo": demo_set.DemoConfig,
     "histo_demo_patches": demo_set.DemoPatchesConfig,
 }
 
 
-def builder(name: str, data_dir: Path, /, **options: Any) -> tfds.core.DatasetBuilder:
+def builder(
+    name: str, data_dir: Path, /, config: str | None = None, **options: Any
+) -> tfds.core.DatasetBuilder:
+    """By a config's name, or by options."""
     if str(BUILDERS) not in sys.path:
         sys.path.append(str(BUILDERS))
     module = importlib.import_module(f"{name}.{name}_dataset_builder")
-    return module.Builder(data_dir=data_dir, config=CONFIGS[name](**options))
+    return module.Builder(data_dir=data_dir, config=config or CONFIGS[name](**options))
 
 
 def build(
@@ -38,7 +44,19 @@ def build(
     made.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=folder, **(how or {}))
     )
-    return open_prepared(data_dir, f"{name}/{options['name']}")
+    return open_prepared(data_dir, made.title)
+
+
+def read(
+    name: str, folder: Path, data_dir: Path, /, config: str | None = None, **options: Any
+) -> tuple[list[Item], list[dict], dict]:
+    """What a build finds and the records it makes, without writing them: items, records, summary."""
+    made = builder(name, data_dir, config, **options)
+    made._plan = plan = made._survey(folder)
+    made.log = Log(made.work, made.UNIT, len(plan.items), made.names)
+    made.prepare(plan)
+    records = list(made.examples(plan.items))
+    return plan.items, records, made.log.summary()
 
 
 def overwrite() -> dict:

@@ -1,8 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from prepared_sets import make_set, refused
 
-from histo_jax.data.mixture import open_mixture
+from histo_jax import catalogue
+from histo_jax.data.mixture import draw, open_mixture, pool_size
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +71,49 @@ def test_what_is_refused(data_dir, tmp_path):
         open_mixture(data_dir, (("histo_wsi/lap", None),))
     with refused("no-split", "no image in split test", "it has: train"):
         open_mixture(data_dir, (("histo_wsi/lab", None),), "test")
+
+
+@pytest.mark.parametrize(
+    ("percent", "capped"), [(0.01, 587), (0.1, 2722), (1.0, 25_461), (10.0, 70_472)]
+)
+def test_shares_of_the_papers_sets(percent, capped):
+    """Appendix F.1 by the rule of section 5.4: all patches, 100 of a slide."""
+    entries = [e for e in catalogue.load().values() if e.kind in ("patch", "slides")]
+    sizes = [100 * e.paper if e.kind == "slides" else e.paper
+             for e in entries if e.id != "post_nat_brca"]  # fmt: skip
+    assert (len(sizes), sum(sizes)) == (56, 2_531_335)
+    assert sum(pool_size(n, percent) for n in sizes) == capped
+    assert [pool_size(n, None) for n in (3, 5000)] == [3, 5000]
+
+
+def test_smaller_shares_lie_inside_larger_ones():
+    keys = np.array([f"k{i}" for i in range(5000)])
+    rows = np.arange(100, 5000)
+    shares = [draw(keys, rows, percent, 7) for percent in (0.01, 1, 10, 40, 100)]
+    assert [len(share) for share in shares] == [10, 49, 490, 1960, 2000]
+    for small, large in itertools.pairwise(shares):
+        assert set(small.tolist()) < set(large.tolist())
+    assert all((np.diff(share) > 0).all() and share[0] >= 100 for share in shares)
+    assert set(draw(keys, rows, 1, 8).tolist()) != set(shares[1].tolist())
+    assert abs(shares[3].mean() - rows.mean()) < 100  # from everywhere
+    np.testing.assert_array_equal(draw(keys, rows, None, 7), rows)
+    shuffled = np.random.default_rng(0).permutation(keys)  # the keys decide, not their places
+    assert set(shuffled[draw(shuffled, np.arange(5000), 1, 7)]) == set(
+        keys[draw(keys, np.arange(5000), 1, 7)]
+    )
+
+
+def test_a_mixture_of_shares(data_dir):
+    mixture = open_mixture(data_dir, "auto", "train", 1.0, 3)
+    assert mixture.sizes == (7, 10, 10)  # the floor, and all of a smaller set
+    assert mixture.digest != open_mixture(data_dir, "auto").digest
+    assert mixture.digest != open_mixture(data_dir, "auto", "train", 1.0, 4).digest
+    which, rows = mixture.locate(np.arange(mixture.n))
+    keys = {(w, mixture.sets[w].table["key"][r]) for w, r in zip(which, rows, strict=True)}
+    assert len(keys) == 27
+    weighted = open_mixture(
+        data_dir, (("histo_patches/*", 2.0), ("histo_wsi/lab", 1)), "train", 1.0
+    )
+    np.testing.assert_allclose(
+        weighted.weights, (1, 1, 1)
+    )  # by what is drawn, not by what is there

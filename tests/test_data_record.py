@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from histo_jax.data import record
+from histo_jax.data import masks, record
 from tests.folder_builders import picture
 from tests.prepared_sets import refused
 
@@ -177,20 +177,20 @@ def test_tiles_do_not_overlap_and_leave_out_the_rest():
 def test_masks_hold_classes_or_objects(tmp_path):
     values = np.array([[0, 1, 255], [300, 2, 0]], np.uint16)
     Image.fromarray(values).save(tmp_path / "objects.png")
-    mask = record.read_mask(tmp_path / "objects.png", "image", (3, 2), instances=True)
+    mask = masks.read_mask(tmp_path / "objects.png", "image", (3, 2), instances=True)
     np.testing.assert_array_equal(np.asarray(mask), [[0, 1, 1], [1, 1, 0]])
     with refused(
         "mask", "objects.png: mask of image holds the classes \\[300\\]", "instance_masks"
     ):
-        record.read_mask(tmp_path / "objects.png", "image", (3, 2), instances=False)
+        masks.read_mask(tmp_path / "objects.png", "image", (3, 2), instances=False)
     with refused("mask", "has 3x2 pixels, image 3x3"):
-        record.read_mask(tmp_path / "objects.png", "image", (3, 3), instances=True)
+        masks.read_mask(tmp_path / "objects.png", "image", (3, 3), instances=True)
     Image.fromarray(values[:1].astype(np.uint8)).save(tmp_path / "classes.png")
-    mask = record.read_mask(tmp_path / "classes.png", "image", (3, 1), instances=False)
+    mask = masks.read_mask(tmp_path / "classes.png", "image", (3, 1), instances=False)
     np.testing.assert_array_equal(np.asarray(mask), [[0, 1, 255]])
     RGB.save(tmp_path / "colours.png")
     with refused("mask", "is of mode RGB"):
-        record.read_mask(tmp_path / "colours.png", "image", RGB.size, instances=False)
+        masks.read_mask(tmp_path / "colours.png", "image", RGB.size, instances=False)
 
 
 def test_a_record_says_what_is_unknown():

@@ -158,6 +158,13 @@ def check_weights(monkeypatch, arguments):
     parsed(monkeypatch, importlib.import_module("histo_jax.weights.__main__").arguments, *arguments)
 
 
+def check_catalogue(monkeypatch, arguments):
+    module = importlib.import_module("histo_jax.catalogue.__main__")
+    flags = parsed(monkeypatch, module.arguments, *arguments)
+    if flags.id:
+        importlib.import_module("histo_jax.catalogue").find(flags.id)
+
+
 def check_doctor(monkeypatch, arguments):
     with pytest.raises(SystemExit, match="^0$"):
         importlib.import_module("histo_jax.doctor").main([*arguments, "--help"])
@@ -203,6 +210,7 @@ CHECKS = {
     ("python", "-m", "histo_jax.data"): check_data,
     ("python", "-m", "histo_jax.training"): check_training,
     ("python", "-m", "histo_jax.weights"): check_weights,
+    ("python", "-m", "histo_jax.catalogue"): check_catalogue,
     ("python", "-m", "histo_jax.doctor"): check_doctor,
     ("python",): check_benchmark,
     ("tfds", "build"): check_tfds,

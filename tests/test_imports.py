@@ -14,11 +14,12 @@ ROOMS = {
     "errors": ((), ()),
     "files": ((), ()),
     "config": ((), ()),
-    "doctor": (("slides", "data"), ("jax", "packaging")),
+    "catalogue": ((), ("numpy", "PIL", "yaml")),
+    "doctor": (("catalogue", "slides", "data"), ("jax", "packaging")),
     "pages": ((), ("jinja2", "PIL")),
-    "slides": ((), ("numpy", "openslide", "PIL", "scipy")),
+    "slides": (("catalogue",), ("numpy", "openslide", "PIL", "scipy")),
     "data": (
-        ("slides", "pages"),
+        ("catalogue", "slides", "pages"),
         ("tensorflow", "tensorflow_datasets", "numpy", "PIL", "scipy", "jax", "tqdm", "tifffile"),
     ),
     "augment": ((), ("jax", "numpy")),
@@ -46,7 +47,8 @@ ROOMS = {
         ),
     ),
 }
-COMMANDS = {"weights/__main__.py": ("training",)}  # they compose, as train.py and eval.py do
+# They compose, as train.py and eval.py do.
+COMMANDS = {"weights/__main__.py": ("training",), "catalogue/__main__.py": ("catalogue", "data")}
 JAX_IN_DATA = {"feed.py", "pipeline.py"}  # the feed and the host placement
 
 

@@ -26,6 +26,10 @@ class Data:
         "auto", "((name or glob, weight or None), …); auto = all unlabelled sets"
     )
     split: str = option("train", "part of the sets")
+    percent: float | None = option(
+        None, "of each set's images, at least 10 and at most 2,000 a set; None = all",
+        above=0, most=100,
+    )  # fmt: skip
     image_size: int = option(224, "pixels a side of the stored image as read", least=1)
     batch_size: int = option(512, "source images a step, over all devices and processes", least=1)
     cache: str = option(

@@ -20,8 +20,8 @@ import tensorflow_datasets as tfds
 
 import histo_jax
 from histo_jax import files
+from histo_jax.data import catalogued, prepared, record
 from histo_jax.data import plan as plans
-from histo_jax.data import prepared, record
 from histo_jax.data.config import OPERATIONAL, FolderConfig
 from histo_jax.data.folders import Item
 from histo_jax.data.log import Log
@@ -46,12 +46,13 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(self, **arguments: Any):
         self._plan: Plan | None = None
         self._known_info: tfds.core.DatasetInfo | None = None
+        self.notes: list[str] = []  # what `find` has to say about a dataset of the catalogue
         try:
             super().__init__(**arguments)
         except ValueError as error:  # a config that is not there, or has the name of one that is
             what = str(error).splitlines()[0].strip()
-            raise HistoError(
-                "--config", "config", what, "name your own: '{\"name\": …}'"
+            raise catalogued.no_config(
+                self.BUILDER_CONFIGS, arguments.get("config"), what
             ) from error
         self.work = Path(self.data_dir_root) / ".parts" / f"{self.name}-{self.config.name}"
 
@@ -68,12 +69,14 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return self._known_info
 
     def _info(self) -> tfds.core.DatasetInfo:
-        if self._plan is None:  # a prepared set tells its own
-            return self.dataset_info_from_configs()
-        plan = self._plan
-        features = record.features(plan.classes, plan.target, plan.mask)
-        keys = ("image", "label") if plan.classes else None
-        return self.dataset_info_from_configs(features=features, supervised_keys=keys)
+        plan, entry = self._plan, self.config.entry
+        known: dict[str, Any] = {}
+        if plan is not None:  # else a prepared set tells its own
+            known["features"] = record.features(plan.classes, plan.target, plan.mask)
+            known["supervised_keys"] = ("image", "label") if plan.classes else None
+        if entry is None:
+            return self.dataset_info_from_configs(**known)
+        return tfds.core.DatasetInfo(builder=self, **catalogued.told(entry), **known)
 
     # What a subclass gives.
 
@@ -215,6 +218,8 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._open_splits = {item.split for item in plan.items}
         self.log = Log(self.work, self.UNIT, len(plan.items), self.names)
         self.prepare(plan)
+        for note in self.notes:
+            print(f"{self.title}: note: {note}")
         self.log.check(plan.folder, self.config.max_quarantine)
         self._check_space(plan)
         if version.exists():
@@ -252,6 +257,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 "classes": list(plan.classes) if plan.classes else None,
                 "options": options,
                 "options_digest": plans.digest(options),
+                "catalogue": catalogued.card(self.config.entry, self.notes),
                 "sources": plan.sources,
                 "summary": self.log.summary(),
                 "versions": {"histo_jax": histo_jax.__version__, **versions},

@@ -8,8 +8,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from histo_jax import catalogue as datasets
 from histo_jax.errors import HistoError
 
+FITS = ("resize", "tile", "crop")
+SIDE = 224  # pixels: of a tile or crop where nobody says
 _THEIRS = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
 # Options that change how a set is made, not what it holds.
 OPERATIONAL = {*_THEIRS, "workers", "timeout_s", "memory_bytes", "max_quarantine"}
@@ -23,10 +26,15 @@ class FolderConfig(tfds.core.BuilderConfig):
       name: of the set, chosen by the user.
       pseudonymise: replace names of slides, patients and files by keyed hashes.
       max_quarantine: most files that may be refused; None: the larger of 10 % and 5.
+      catalogue: id of the dataset that the folder holds; None: the user's own.
+      variant: which part or reading of that dataset; None: the whole.
     """
 
+    KIND: typing.ClassVar[str] = ""  # of the datasets that the builder makes
     pseudonymise: bool = False
     max_quarantine: int | None = None
+    catalogue: str | None = None
+    variant: str | None = None
 
     def __new__(cls, *args: Any, **fields: Any):
         known = [field.name for field in dataclasses.fields(cls)]
@@ -57,6 +65,34 @@ class FolderConfig(tfds.core.BuilderConfig):
                 raise HistoError(f"--config, {field.name}", "config", f"{value!r} is no {wanted}")
         if self.max_quarantine is not None and self.max_quarantine < 0:
             raise HistoError("--config, max_quarantine", "config", "is negative")
+        if self.catalogue is not None:
+            _check_dataset(self.catalogue, self.KIND, self.variant)
+        elif self.variant is not None:
+            raise HistoError("--config, variant", "config", "is of no dataset", "name `catalogue`")
+
+    @property
+    def entry(self) -> datasets.Entry | None:
+        """The dataset that the folder holds; None for a folder of the user's own."""
+        return None if self.catalogue is None else datasets.find(self.catalogue)
+
+
+def catalogued(kind: type[FolderConfig]) -> list[FolderConfig]:
+    """A config for each dataset of the catalogue that builders of this kind make."""
+    entries = datasets.load().values()
+    return [kind(name=e.id, catalogue=e.id) for e in entries if e.kind == kind.KIND]
+
+
+def _check_dataset(name: str, kind: str, variant: str | None) -> None:
+    entry = datasets.find(name)
+    if entry.kind != kind:
+        what = f"{name} is built by {entry.builder}, not here"
+        raise HistoError("--config, catalogue", "config", what)
+    known = entry.layout.variants
+    if variant is not None and variant not in known:
+        near = difflib.get_close_matches(variant, known, 1)
+        remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+        what = f"{name} has no variant {variant!r}"
+        raise HistoError("--config, variant", "config", what, remedy)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -65,6 +101,7 @@ class SlideConfig(FolderConfig):
 
     Attributes:
       mpp: wanted µm per pixel; None takes level 0 as it is.
+      tissue: None: the catalogue's rule, or Otsu's.
       tile_size: side of a stored tile in pixels.
       quality: of the JPEG, 4:4:4.
       default_mpp: µm per level-0 pixel of slides that don't say; slides.csv knows them one by one.
@@ -72,8 +109,9 @@ class SlideConfig(FolderConfig):
       timeout_s, memory_bytes: most seconds for a slide, most address space of a worker.
     """
 
+    KIND = "slides"
     mpp: float | None = None
-    tissue: str = "otsu"
+    tissue: str | None = None
     min_foreground: float = 0.5
     max_tiles: int = 100
     seed: int = 0
@@ -88,6 +126,8 @@ class SlideConfig(FolderConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.tissue is None:
+            self.tissue = self.entry.tissue if self.entry else "otsu"
         for name, least in (("workers", 1), ("timeout_s", 1), ("memory_bytes", 2**28)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -100,25 +140,50 @@ class ImageConfig(FolderConfig):
     """Options of histo_patches.
 
     Attributes:
-      tile: side in pixels of the squares each image is cut into; None keeps it whole.
-      mpp: µm per pixel of all images; None: unknown.
+      fit: `resize` keeps images whole, as training resizes them; `tile` cuts squares, `crop` the
+        one in the middle; None: tile where `tile` is given, else resize.
+      tile: side of those squares in pixels; None: 224.
+      mpp: µm per pixel of all images; None: the catalogue's, or unknown.
       ids: regular expression whose groups `slide` and `patient` are found in each file's name,
         e.g. '(?P<slide>CRC-Prim-HE-[0-9]+)'; None: names say nothing.
     """
 
+    KIND = "patch"
+    fit: str | None = None
     tile: int | None = None
     mpp: float | None = None
     ids: str | None = None
 
     def __post_init__(self):
         super().__post_init__()
+        if self.mpp is None and self.entry:
+            self.mpp = self.entry.mpp
+        if self.fit not in (None, *FITS):
+            what = f"{self.fit!r} is none of {', '.join(FITS)}"
+            raise HistoError("--config, fit", "config", what)
+        if self.fit == "resize" and self.tile is not None:
+            what = "'resize' keeps images whole, tile asks for parts"
+            raise HistoError("--config, fit", "config", what, "leave out one of them")
         if self.tile is not None and self.tile < 8:
             raise HistoError("--config, tile", "config", f"{self.tile} is below 8 pixels")
         if self.mpp is not None and not 0.05 <= self.mpp <= 10:
             what = f"{self.mpp:g} µm is not within 0.05 .. 10"
             raise HistoError("--config, mpp", "config", what)
+        if self.ids is not None and self.entry:
+            what = f"the catalogue reads the names of {self.catalogue}"
+            raise HistoError("--config, ids", "config", what, "leave it out")
         if self.ids is not None:
             _check_ids(self.ids)
+
+    @property
+    def cut(self) -> str:
+        """What becomes of an image, one of `FITS`."""
+        return self.fit or ("resize" if self.tile is None else "tile")
+
+    @property
+    def side(self) -> int:
+        """Of tile or crop, in pixels."""
+        return self.tile or SIDE
 
 
 def _check_ids(pattern: str) -> None:
@@ -140,4 +205,5 @@ class LabelledConfig(ImageConfig):
       instance_masks: masks number objects, not classes: 1 wherever they are not 0.
     """
 
+    KIND = "labelled"
     instance_masks: bool = False

@@ -21,6 +21,7 @@ class DemoConfig(SlideConfig):
       palette: of the stains, see `drawn.stain.PALETTES`.
     """
 
+    KIND = ""
     slides: int = 96
     palette: str = "classic"
     mpp: float | None = 1.0
@@ -47,6 +48,7 @@ class DemoPatchesConfig(LabelledConfig):
       seed: of everything drawn.
     """
 
+    KIND = ""
     patients: int = 12
     size: int = 72
     palette: str = "classic"

@@ -17,7 +17,7 @@ SLIDE_TABLE, LABEL_TABLE, MASKS = "slides.csv", "labels.csv", "masks"
 SLIDE_COLUMNS = ("file", "mpp", "patient", "label", "split")
 LABEL_COLUMNS = ("file", "label", "target", "patient", "slide", "split")
 SPLITS = ("train", "validation", "test")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # What OpenSlide reads, by name; any other name is looked into.
 SLIDE_SUFFIXES = (
     ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm",
@@ -57,7 +57,7 @@ def slides(folder: Path) -> list[Item]:
       HistoError: nothing found; files that cannot be reached; a table that does not fit.
     """
     found, taken = [], set()
-    for path in _reachable(p for p in walk(folder) if _is_slide(p)):
+    for path in reachable(p for p in walk(folder) if _is_slide(p)):
         if path in taken:
             continue
         series = dicom_series(path) if path.is_file() else []
@@ -84,7 +84,7 @@ def images(folder: Path) -> list[Item]:
     Raises:
       HistoError: nothing found; files that cannot be reached.
     """
-    paths = _reachable(p for p in walk(folder) if p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = reachable(p for p in walk(folder) if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         remedy = f"give images as {', '.join(IMAGE_SUFFIXES)}"
         raise HistoError(folder, "no-images", "no image in it", remedy)
@@ -124,7 +124,7 @@ def with_ids(folder: Path, items: list[Item], pattern: str | None) -> list[Item]
     found = [re.search(pattern, item.name) for item in items]
     silent = [item.name for item, match in zip(items, found, strict=True) if not match]
     if silent:
-        what = f"ids={pattern!r} is not found in {len(silent)} names: {_some(silent)}"
+        what = f"ids={pattern!r} is not found in {len(silent)} names: {some(silent)}"
         raise HistoError(folder, "ids", what, "widen the pattern, or give labels.csv")
     return [
         dataclasses.replace(
@@ -213,12 +213,12 @@ def _is_slide(path: Path) -> bool:
     return head.startswith(_TIFF) or head[128:] == b"DICM"
 
 
-def _reachable(paths: Iterable[Path]) -> list[Path]:
+def reachable(paths: Iterable[Path]) -> list[Path]:
     """All of them, or one error that lists those that cannot be read: before any work."""
     paths = list(paths)
     bad = [str(p) for p in paths if not os.access(p, os.R_OK)]
     if bad:
-        what = f"no file behind the link, or no permission: {_some(bad)}"
+        what = f"no file behind the link, or no permission: {some(bad)}"
         raise HistoError(bad[0], "unreachable", what, "mend or remove them")
     return paths
 
@@ -226,7 +226,7 @@ def _reachable(paths: Iterable[Path]) -> list[Path]:
 def _check_known(table: Path, rows: dict, names: set[str]) -> None:
     missing = [name for name in rows if name not in names]
     if missing:
-        what = f"names {len(missing)} files that are not in its folder: {_some(missing)}"
+        what = f"names {len(missing)} files that are not in its folder: {some(missing)}"
         raise HistoError(table, "missing", what, "names are paths inside the folder, with `/`")
 
 
@@ -255,7 +255,7 @@ def _number(table: Path, name: str, column: str, text: str) -> float:
 def _check_said(table: Path, items: list[Item], masks: bool) -> None:
     silent = [item.name for item in items if item.label is None and item.target is None]
     if silent and not masks:
-        what = f"says neither label nor target of {_some(silent)}"
+        what = f"says neither label nor target of {some(silent)}"
         raise HistoError(table, "no-labels", what, "give one of them for every file")
 
 
@@ -266,7 +266,7 @@ def _check_splits(table: Path, items: list[Item]) -> None:
         items[:] = [dataclasses.replace(item, split="train") for item in items]
         return
     if without:
-        raise HistoError(table, "split", f"names no split for {_some(without)}", "fill them all")
+        raise HistoError(table, "split", f"names no split for {some(without)}", "fill them all")
     for unit in ("patient", "slide"):
         sides: dict[str, set[str]] = {}
         for item in items:
@@ -274,7 +274,7 @@ def _check_splits(table: Path, items: list[Item]) -> None:
                 sides.setdefault(getattr(item, unit), set()).add(item.split)
         torn = sorted(name for name, splits in sides.items() if len(splits) > 1)
         if torn:
-            what = f"{unit}s in more than one split: {_some(torn)}"
+            what = f"{unit}s in more than one split: {some(torn)}"
             raise HistoError(table, "leak", what, f"keep each {unit} in one split")
 
 
@@ -286,7 +286,7 @@ def _by_class(folder: Path, items: list[Item], masks: bool) -> list[Item]:
         return items
     if "" in classes:
         loose = [item.name for item in items if "/" not in item.name]
-        what = f"no {LABEL_TABLE}, and outside the class folders lie {_some(loose)}"
+        what = f"no {LABEL_TABLE}, and outside the class folders lie {some(loose)}"
         raise HistoError(folder, "no-labels", what, "one sub-folder a class, or labels.csv")
     if len(classes) < 2:
         what = f"one class only: {first[0]}"
@@ -304,10 +304,10 @@ def _with_masks(masks: Path, items: list[Item]) -> list[Item]:
             raise HistoError(masks / f"{item.file.stem}.png", "mask", what, "rename one of them")
     missing = [item.name for item in items if item.file.stem not in there]
     if missing:
-        raise HistoError(masks, "mask", f"no <name>.png for {_some(missing)}", "add the masks")
+        raise HistoError(masks, "mask", f"no <name>.png for {some(missing)}", "add the masks")
     return [dataclasses.replace(item, mask=there[item.file.stem]) for item in items]
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
     more = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,12 +1,16 @@
 """A set of images: judged, kept as they are or cut into squares."""
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from histo_jax.data import folders, record
+from PIL import Image
+
+from histo_jax.data import arrays, catalogued, folders, masks, record
 from histo_jax.data.build import FolderBuilder
+from histo_jax.data.config import ImageConfig, LabelledConfig
 from histo_jax.data.folders import Item
 from histo_jax.data.plan import Plan
 from histo_jax.errors import HistoError
@@ -16,41 +20,71 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
     """Images, without anything said about them."""
 
     def find(self, folder: Path) -> list[Item]:
-        return folders.with_ids(folder, folders.images(folder), self.config.ids)
+        config: ImageConfig = self.config
+        if config.entry:
+            items, self.notes = catalogued.images(folder, config.entry, config.variant)
+            return items
+        return folders.with_ids(folder, folders.images(folder), config.ids)
 
     def prepare(self, plan: Plan) -> None:
         """Looks at what lies beside the images."""
         self.log.left_out(folders.left_out(plan.folder, plan.items))
 
     def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:
-        tile = self.config.tile
         for item in items:
-            data, pieces = b"", []
-            try:
-                data = record.read_bytes(item.file)
-                image, keep = record.open_image(data, item.file)
-                if tile is not None:
-                    pieces = list(record.cut(image, tile, item.file))
-            except HistoError as error:
-                self.log.refuse(item, error, "read", hashlib.sha256(data).hexdigest())
-                continue
-            identity = record.image_id(data)
-            if not self.log.is_new(identity, item):
-                continue
-            known = self._known(item)
-            mask = self._mask(item, image.size)
-            name = self.names(identity)
-            if tile is None:
-                if mask is not None:
-                    known["mask"] = record.encode_png(mask)
-                whole = keep and not self.names.hidden  # a file's metadata may name the patient
-                encoded = data if whole else record.encode_png(image)
-                yield record.example(encoded, f"{name}-0-0-0", self.title, **known)
-            for x, y, piece in pieces:
-                if mask is not None:
-                    known["mask"] = record.encode_png(mask.crop((x, y, x + tile, y + tile)))
-                key, encoded = f"{name}-0-{x}-{y}", record.encode_png(piece)
-                yield record.example(encoded, key, self.title, x=x, y=y, **known)
+            for one, data, image, keep in self._opened(item):
+                identity = record.image_id(data)
+                if self.log.is_new(identity, one):
+                    yield from self._records(one, identity, image, data if keep else None)
+
+    def _opened(self, item: Item) -> Iterator[tuple[Item, bytes, Image.Image, bool]]:
+        """Every image of a file: bytes that tell it apart, and whether they are its JPEG or PNG."""
+        entry, data = self.config.entry, b""
+        try:
+            if item.file.suffix == ".npy":
+                for number, pixels in enumerate(arrays.read(item.file)):
+                    image = Image.fromarray(pixels)
+                    self._look(image, item)
+                    one = dataclasses.replace(item, name=f"{item.name}[{number}]")
+                    yield one, pixels.tobytes(), image, False
+                return
+            data = record.read_bytes(item.file)
+            how = (entry.layout.alpha, entry.layout.depth) if entry else ()
+            image, keep = record.open_image(data, item.file, *how)
+            self._look(image, item)
+        except HistoError as error:
+            self.log.refuse(item, error, "read", hashlib.sha256(data).hexdigest())
+            return
+        yield item, data, image, keep
+
+    def _look(self, image: Image.Image, item: Item) -> None:
+        config: ImageConfig = self.config
+        if config.cut != "resize":
+            record.check_side(image, config.side, item.file)
+
+    def _records(
+        self, item: Item, identity: str, image: Image.Image, data: bytes | None
+    ) -> Iterator[dict[str, Any]]:
+        """The image whole (`data` are its own JPEG or PNG), its tiles, or its middle."""
+        config: ImageConfig = self.config
+        if config.entry or config.fit:
+            self.log.fits(image.size, config.side)
+        known, mask, name = self._known(item), self._mask(item, image.size), self.names(identity)
+        if config.cut == "resize":
+            if mask is not None:
+                known["mask"] = record.encode_png(mask)
+            if data is None or self.names.hidden:  # a file's metadata may name the patient
+                data = record.encode_png(image)
+            yield record.example(data, f"{name}-0-0-0", self.title, **known)
+            return
+        pieces = record.cut if config.cut == "tile" else record.centre
+        for x, y, piece in pieces(image, config.side, item.file):
+            if mask is not None:
+                known["mask"] = record.encode_png(
+                    mask.crop((x, y, x + config.side, y + config.side))
+                )
+            key, encoded = f"{name}-0-{x}-{y}", record.encode_png(piece)
+            yield record.example(encoded, key, self.title, x=x, y=y, **known)
 
     def _known(self, item: Item) -> dict[str, Any]:
         known: dict[str, Any] = {"mpp": self.config.mpp}
@@ -73,9 +107,13 @@ class LabelledBuilder(ImageBuilder, skip_registration=True):
     """Images with labels, targets or masks."""
 
     def find(self, folder: Path) -> list[Item]:
-        found = folders.with_ids(folder, folders.labelled(folder), self.config.ids)
-        if self.config.tile is not None and any(item.target is not None for item in found):
-            what = f"targets are of whole images, tile={self.config.tile} asks for parts"
+        config: LabelledConfig = self.config
+        if config.entry:
+            found = super().find(folder)
+        else:
+            found = folders.with_ids(folder, folders.labelled(folder), config.ids)
+        if config.cut != "resize" and any(item.target is not None for item in found):
+            what = f"targets are of whole images, {config.cut}={config.side} asks for parts"
             raise HistoError(folder, "target", what, "cut the images first, or leave out tile")
         return found
 
@@ -87,6 +125,9 @@ class LabelledBuilder(ImageBuilder, skip_registration=True):
                   "apart, so eval.py will refuse it")  # fmt: skip
 
     def _mask(self, item: Item, size: tuple[int, int]) -> Any:
+        drawn = self.config.entry.layout.masks if self.config.entry else None
         if item.mask is None:
-            return None
-        return record.read_mask(item.mask, item.name, size, self.config.instance_masks)
+            return Image.new("L", size) if drawn else None
+        if drawn:
+            return masks.read_gray(item.mask, item.name, size, drawn.above)
+        return masks.read_mask(item.mask, item.name, size, self.config.instance_masks)

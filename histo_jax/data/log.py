@@ -25,6 +25,7 @@ class Log:
         self._skipped: collections.Counter[str] = collections.Counter()
         self._tiles: collections.Counter[str] = collections.Counter()
         self._left_out: collections.Counter[str] = collections.Counter()
+        self._fits: collections.Counter[str] = collections.Counter()
         self._seen: dict[str, Item] = {}
         self._lines: list[str] = []
 
@@ -35,6 +36,11 @@ class Log:
     def tiles(self, counts: dict[str, int]) -> None:
         """Adds what became of the cells of a slide's grid."""
         self._tiles.update(counts)
+
+    def fits(self, size: tuple[int, int], side: int) -> None:
+        """Adds what an image of (width, height) gives under each `fit`, with squares of `side`."""
+        tiles = (size[0] // side) * (size[1] // side)
+        self._fits.update({"resize": 1, "tile": tiles, "crop": min(tiles, 1)})
 
     def left_out(self, suffixes: dict[str, int]) -> None:
         """Adds files that nobody reads, by suffix."""
@@ -103,7 +109,8 @@ class Log:
         tiles = {"tiles": dict(self._tiles)} if self._tiles else {}
         # By number only: a name may end in anything, also in what pseudonymise hides.
         other = {"other_files": self._left_out.total()} if self._left_out else {}
-        return {**counts, **self._counts, **other, "skipped": skipped, **tiles}
+        fits = {"fit": dict(self._fits)} if self._fits else {}
+        return {**counts, **self._counts, **other, "skipped": skipped, **tiles, **fits}
 
     def told(self) -> str:
         """The summary in words."""
@@ -113,6 +120,8 @@ class Log:
             text += f"; skipped: {_counted(self._skipped)}"
         if self._tiles.total():
             text += f"; tiles: {_counted(self._tiles)}"
+        if self._fits:
+            text += f"; images by fit: {_counted(self._fits)}"
         images = sum(self._left_out[suffix] for suffix in IMAGE_SUFFIXES)
         kinds = [
             suffix for suffix, _ in self._left_out.most_common() if suffix not in IMAGE_SUFFIXES

@@ -15,6 +15,7 @@ from histo_jax.errors import HistoError
 
 AUTO = ("histo_wsi/*", "histo_patches/*")  # the unlabelled sets of our builders
 FIELD = "config.data.datasets"
+LEAST, MOST = 10, 2000  # images of a set, where a percentage is asked for (paper, section 5.4)
 PREPARE = (
     "prepare one: `tfds build tfds_builders/histo_wsi --manual_dir <slides>` or "
     "`tfds build tfds_builders/histo_patches --manual_dir <images>`; or try `make demo`"
@@ -81,6 +82,8 @@ def open_mixture(
     data_dir: str | os.PathLike | None,
     datasets: str | Sequence[tuple[str, float | None]],
     split: str = "train",
+    percent: float | None = None,
+    seed: int = 0,
 ) -> Mixture:
     """Opens and checks the sets of a run.
 
@@ -89,6 +92,8 @@ def open_mixture(
       datasets: `((name or glob, weight or None), …)`, or `"auto"` = every prepared `histo_wsi`
         and `histo_patches` set. What a glob matches shares its weight by size.
       split: `train`, `train+test`, `all`.
+      percent: of the images of each set, see `draw`; None = all.
+      seed: of that draw.
 
     Raises:
       HistoError: a name or glob that matches nothing or twice; weights for some sets only, or not
@@ -109,7 +114,7 @@ def open_mixture(
     for pattern, weight in datasets:
         found = [open_prepared(data_dir, name) for name in _expand(data_dir, pattern)]
         sets += found
-        sizes = [len(s.rows(split)) for s in found]
+        sizes = [pool_size(len(s.rows(split)), percent) for s in found]
         weights += [(weight or 0) * size / max(sum(sizes), 1) for size in sizes]
     names = [s.name for s in sets]
     for name in names:
@@ -118,12 +123,36 @@ def open_mixture(
     if not sets:
         what = f"no prepared set {' or '.join(AUTO)} in {default_data_dir(data_dir)}"
         raise HistoError(FIELD, "no-set", what, PREPARE)
-    rows = tuple(s.rows(split) for s in sets)
+    rows = tuple(draw(s.table["key"], s.rows(split), percent, seed) for s in sets)
     for s, r in zip(sets, rows, strict=True):
         if not len(r):
             splits = ", ".join(np.unique(s.table["split"])) or "none"
             raise HistoError(s.path, "no-split", f"no image in split {split}", f"it has: {splits}")
     return Mixture(tuple(sets), split, rows, tuple(weights) if any(weighted) else None)
+
+
+def pool_size(n: int, percent: float | None) -> int:
+    """How many of a set's `n` images: `percent` of them, at least 10, at most 2,000; None: all."""
+    if percent is None:
+        return n
+    return min(max(round(percent / 100 * n), LEAST), MOST, n)
+
+
+def draw(keys: np.ndarray, rows: np.ndarray, percent: float | None, seed: int) -> np.ndarray:
+    """The rows whose keys hash lowest, in their order: fewer of one seed lie inside more.
+
+    Args:
+      keys: str [N], of all records.
+      rows: int64 [n] into `keys`.
+      percent: see `pool_size`.
+      seed: of the hash.
+    """
+    size = pool_size(len(rows), percent)
+    if size == len(rows):
+        return rows
+    hashes = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in keys[rows].tolist()]
+    lowest = sorted(range(len(rows)), key=hashes.__getitem__)[:size]
+    return rows[np.sort(lowest)]
 
 
 def _expand(data_dir: str | os.PathLike | None, pattern: str) -> list[str]:

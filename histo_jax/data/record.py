@@ -33,19 +33,21 @@ MODES = {
     "I": "colour-16-bit",
     "F": "colour-float",
 }
-FORMATS = {"JPEG": "kept", "MPO": "kept", "PNG": "kept", "TIFF": "to PNG"}  # 8-bit RGB of each
+DEEP = ("I;16", "I;16B", "I")  # modes that `depth="scale"` makes 8-bit
+# 8-bit RGB of each.
+FORMATS = {"JPEG": "kept", "MPO": "kept", "PNG": "kept", "TIFF": "to PNG", "BMP": "to PNG"}
 TIFF = (b"II*\0", b"MM\0*")
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", *TIFF)
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", *TIFF)
 
 # Why an image is refused: code and remedy.
 REASONS = {
     "empty": "fetch the file again",
     "html": "the download failed: fetch the file again",
-    "not-an-image": "give PNG, JPEG or TIFF",
+    "not-an-image": "give PNG, JPEG, TIFF or BMP",
     "unreadable": "check permissions and the disk",
     "damaged": "fetch the file again",
     "too-many-pixels": "whole slides go to histo_wsi",
-    "too-small": "ask for a smaller tile",
+    "too-small": "ask for a smaller tile, or fit='resize'",
     "several-images": "give one image a file",
     "colour-cmyk": "convert it to 8-bit RGB",
     "colour-16-bit": "convert it to 8-bit RGB",
@@ -122,7 +124,9 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     return data
 
 
-def open_image(data: bytes, path: object) -> tuple[Image.Image, bool]:
+def open_image(
+    data: bytes, path: object, alpha: str = "white", depth: str = "refuse"
+) -> tuple[Image.Image, bool]:
     """Decodes and judges an image: 8-bit RGB, and whether `data` already is the JPEG or PNG of it.
 
     Transparency goes on white and an EXIF orientation is applied, so that every reader of the
@@ -131,6 +135,8 @@ def open_image(data: bytes, path: object) -> tuple[Image.Image, bool]:
     Args:
       data: the file's bytes.
       path: what to call it in errors.
+      alpha: `drop` takes colours as they are, also where they are transparent.
+      depth: `scale` maps gray of more than 8 bits from its 1st to its 99th percentile.
 
     Raises:
       HistoError: one of `REASONS`.
@@ -141,14 +147,14 @@ def open_image(data: bytes, path: object) -> tuple[Image.Image, bool]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata, which nobody here reads
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "TIFF"))
-            _judge(image, data, path)
+            image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "TIFF", "BMP"))
+            _judge(image, data, path, depth)
             image.load()
             plain = image.mode == "RGB" and "transparency" not in image.info
             keep = plain and FORMATS[image.format] == "kept"
             turned = ImageOps.exif_transpose(image)
             keep &= image.getexif().get(0x0112, 1) == 1
-            return (turned if plain else _flatten(turned)), keep
+            return (turned if plain else _flatten(turned, alpha)), keep
     except HistoError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -158,19 +164,21 @@ def open_image(data: bytes, path: object) -> tuple[Image.Image, bool]:
             _judge_tiff(data, path)
         if data.startswith(MAGIC):
             raise _refusal(path, "damaged", "its header is damaged") from error
-        what = f"no PNG, JPEG or TIFF: begins {data[:8]!r}"
+        what = f"no PNG, JPEG, TIFF or BMP: begins {data[:8]!r}"
         raise _refusal(path, "not-an-image", what) from error
     except Exception as error:  # decoders raise whatever they like on damaged input
         raise _refusal(path, "damaged", f"does not decode: {error}") from error
 
 
-def _judge(image: Image.Image, data: bytes, path: object) -> None:
+def _judge(image: Image.Image, data: bytes, path: object, depth: str) -> None:
     """Looks at the header, before a pixel is decoded."""
     if image.width * image.height > MOST_PIXELS:
         what = f"has {image.width}x{image.height} pixels"
         raise _refusal(path, "too-many-pixels", what)
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise _refusal(path, "several-images", f"holds {image.n_frames} images")
+    if depth == "scale" and image.mode in DEEP:
+        return
     verdict, bits = MODES.get(image.mode, "colour-other"), _bits(image, data)
     if verdict not in REASONS and bits > 8:  # Pillow would drop the low ones
         raise _refusal(path, "colour-16-bit", f"holds {bits} bits a channel, not 8")
@@ -199,8 +207,15 @@ def _bits(image: Image.Image, data: bytes) -> int:
     return max(image.tag_v2.get(258, (8,))) if image.format == "TIFF" else 8
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """Any accepted mode to RGB, transparent parts on white."""
+def _flatten(image: Image.Image, alpha: str) -> Image.Image:
+    """Any accepted mode to RGB, transparent parts on white unless alpha is dropped."""
+    if image.mode in DEEP:
+        values = np.asarray(image, np.float64)
+        low, high = np.percentile(values, (1, 99))
+        gray = np.rint(255 * (values - low) / max(high - low, 1)).clip(0, 255)
+        return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
+    if alpha == "drop" and image.mode in ("RGBA", "LA"):
+        return image.convert("RGB")
     if image.mode in ("L", "1") and "transparency" not in image.info:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
@@ -232,47 +247,28 @@ def cut(image: Image.Image, tile: int, path: object) -> Iterator[tuple[int, int,
     Raises:
       HistoError: `too-small`.
     """
-    if min(image.size) < tile:
-        what = f"{image.width}x{image.height} pixels hold no tile of {tile}"
-        raise _refusal(path, "too-small", what)
+    check_side(image, tile, path)
     for y in range(0, image.height - tile + 1, tile):
         for x in range(0, image.width - tile + 1, tile):
             yield x, y, image.crop((x, y, x + tile, y + tile))
 
 
-def read_mask(
-    path: str | os.PathLike, image: object, size: tuple[int, int], instances: bool
-) -> Image.Image:
-    """A mask as a uint8 image: classes, 255 = ignore; with `instances` 1 wherever it is not 0.
-
-    Args:
-      path: PNG or TIFF with one channel; a palette image holds its indices.
-      image: whose mask it is.
-      size: (width, height) it must have.
-      instances: numbers are objects, not classes.
+def centre(image: Image.Image, side: int, path: object) -> Iterator[tuple[int, int, Image.Image]]:
+    """Yields (x, y, square), the one in the middle.
 
     Raises:
-      HistoError: `mask`: not one channel, another size, or classes above 255.
+      HistoError: `too-small`.
     """
-    try:
-        with Image.open(path, formats=("PNG", "TIFF")) as opened:
-            values, mode = np.asarray(opened), opened.mode
-    except Exception as error:  # as in open_image
-        remedy = "fetch the file again"
-        raise HistoError(path, "mask", f"does not decode: {error}", remedy) from error
-    if values.ndim != 2 or mode == "F":
-        what = f"is of mode {mode}, not one integer channel"
-        raise HistoError(path, "mask", what, "store class numbers, not colours")
-    if values.shape[::-1] != size:
-        what = f"has {values.shape[1]}x{values.shape[0]} pixels, {image} {size[0]}x{size[1]}"
-        raise HistoError(path, "mask", what, "give the mask its image's size")
-    if instances:
-        values = values != 0
-    elif values.max(initial=0) > IGNORE or values.min(initial=0) < 0:
-        strange = np.unique(values[(values > IGNORE) | (values < 0)])[:5].tolist()
-        what = f"mask of {image} holds the classes {strange}"
-        raise HistoError(path, "mask", what, "classes are 0..254; for objects set instance_masks")
-    return Image.fromarray(values.astype(np.uint8))
+    check_side(image, side, path)
+    x, y = (image.width - side) // 2, (image.height - side) // 2
+    yield x, y, image.crop((x, y, x + side, y + side))
+
+
+def check_side(image: Image.Image, side: int, path: object) -> None:
+    """Refuses, as `too-small`, an image that holds no square of `side` pixels."""
+    if min(image.size) < side:
+        what = f"{image.width}x{image.height} pixels hold no tile of {side}"
+        raise _refusal(path, "too-small", what)
 
 
 def _refusal(path: object, reason: str, what: str) -> HistoError:

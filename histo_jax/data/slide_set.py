@@ -6,7 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from histo_jax.data import folders, record, slides_page
+from histo_jax.data import catalogued, folders, record, slides_page
 from histo_jax.data.build import FolderBuilder
 from histo_jax.data.config import SlideConfig
 from histo_jax.data.decode import cores
@@ -27,7 +27,11 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
     UNIT = "slides"
 
     def find(self, folder: Path) -> list[Item]:
-        return folders.slides(folder)
+        config: SlideConfig = self.config
+        if config.entry is None:
+            return folders.slides(folder)
+        items, self.notes = catalogued.slides(folder, config.entry, config.variant)
+        return items
 
     def prepare(self, plan: Plan) -> None:
         """Cuts what has no part yet; copies of a slide count once."""

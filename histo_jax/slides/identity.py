@@ -7,6 +7,7 @@ from pathlib import Path
 _MIB = 2**20
 # Of DICOM, explicit VR, little endian.
 _SERIES = b"\x20\x00\x0e\x00UI"  # SeriesInstanceUID
+_CONTAINER = b"\x40\x00\x12\x05LO"  # ContainerIdentifier
 _NUMBER = b"\x20\x00\x13\x00IS"  # InstanceNumber
 
 
@@ -53,6 +54,11 @@ def instance_numbers(path: str | os.PathLike) -> list[int]:
     """InstanceNumber of every file of `path`'s DICOM series that has one, sorted."""
     texts = [_element(member, _NUMBER) or b"" for member in dicom_series(path)]
     return sorted(int(text) for text in texts if text.strip().isdigit())
+
+
+def container(path: str | os.PathLike) -> str:
+    """What the archive calls a DICOM slide, its barcode mostly; empty for what is none."""
+    return (_element(path, _CONTAINER) or b"").decode("ascii", "replace").strip()
 
 
 def _series_uid(path: str | os.PathLike) -> bytes | None:

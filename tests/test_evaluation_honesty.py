@@ -58,6 +58,17 @@ def test_validation_and_test_stay_and_one_split_serves_all_draws(one_split):
     assert len(small) == 5
 
 
+def test_a_share_of_targets_is_that_share():
+    """480 targets in many tenths and classes: one image of each would be far more than 2 %."""
+    kind = np.arange(480) // 4 % 3
+    opened = prepared(n=480, target=True, label=kind.astype(np.int32))
+    opened.table["target"] = np.random.default_rng(0).uniform(0, 100, 480).astype(np.float32)
+    found = labelled.labelled(opened)
+    assert len(np.unique(found.strata)) == 30
+    (plan,) = labelled.plans(config(fractions=(0.02,), split_by=("paper",)), opened, found)
+    assert len(plan.rows("train")) == int(0.02 * len(plan.pool) + 0.5) == 5
+
+
 def test_few_labels_are_scored_and_drawn(world, monkeypatch):  # noqa: F811
     world.set = prepared(n=240)
     cfg = config(

@@ -108,13 +108,13 @@ def labelled(prepared: Prepared) -> Labelled:
     columns = {name: column[rows] for name, column in table.items()}
     groups, has_ids = splits.group_ids(columns)
     split = columns.get("split", np.full(len(rows), "train"))
-    unit, names = _names(columns)
+    unit, names = unit_and_names(columns)
     return Labelled(
         rows, truth, classes, strata, groups, has_ids, unit, names, columns["key"], split
     )
 
 
-def _names(columns: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
+def unit_and_names(columns: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
     """What groups are, in words, and each image's patient, else its slide."""
     empty = np.full(len(columns["key"]), "")
     patient, slide = columns.get("patient", empty), columns.get("slide", empty)
@@ -143,6 +143,8 @@ def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
         if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1:
             what = f"holds {fraction!r}"
             raise HistoError("config.fractions", "config", what, "shares are above 0 and at most 1")
+    # Of targets no tenth must be there: one image of each would be most of a small set.
+    kinds = found.truth if found.classes else np.zeros(len(found.rows), np.int64)
     made = []
     for seed in range(cfg.seed, cfg.seed + cfg.repeats):
         for split_by, parts in _split(cfg, prepared, found, cfg.seed if cfg.one_split else seed):
@@ -150,7 +152,7 @@ def plans(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> list[Plan]:
             splits.check(prepared.path, parts, found.truth, found.classes or (), unit)
             pool = np.flatnonzero(parts == 0)
             for share in dict.fromkeys(map(float, cfg.fractions)):
-                kept = splits.draw_labels(parts, found.keys, found.strata, share, seed)
+                kept = splits.draw_labels(parts, found.keys, kinds, share, seed)
                 made.append(Plan(split_by, seed, kept, share, pool))
     return sorted(made, key=lambda plan: plan.split_by != "paper")
 

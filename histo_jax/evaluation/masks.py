@@ -53,7 +53,7 @@ def masked(prepared: Prepared) -> Masked:
         within = kind == number
         strata[within] = 10 * number + splits.quantile_bins(share[within])
     groups, has_ids = splits.group_ids(table)
-    unit, names = labelled._names(table)
+    unit, names = labelled.unit_and_names(table)
     k = pixels.shape[1]
     return Masked(
         rows=rows, truth=share, classes=None, strata=strata, groups=groups, has_ids=has_ids,

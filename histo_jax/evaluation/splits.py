@@ -97,7 +97,7 @@ def draw_labels(
     Args:
       parts: int8 [n], index into `PARTS`.
       keys: str [n], unique.
-      strata: int [n], the class, or `quantile_bins` of a target.
+      strata: int [n], the class; all one for targets.
       fraction: in (0, 1].
       seed: of the draw.
     """

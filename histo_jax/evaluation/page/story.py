@@ -17,7 +17,7 @@ NAMES = {
     "texture": "classical texture",
     "imagenet": "trained on ImageNet",
     "constant": "the commonest class everywhere",
-    "otsu": "a threshold on darkness",
+    "otsu": "a threshold in each image",
     "colour_pixels": "colour of the single pixel",
 }
 PROTOCOLS = {

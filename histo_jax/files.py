@@ -1,6 +1,7 @@
 """Files that are either whole or absent: atomic write, digest, lock, journal."""
 
 import contextlib
+import csv
 import fcntl
 import hashlib
 import json
@@ -74,6 +75,20 @@ def read_lines(path: str | os.PathLike) -> list[Any]:
         except ValueError:
             continue
     return lines
+
+
+@contextlib.contextmanager
+def open_csv(path: str | os.PathLike, **options: Any) -> Iterator[csv.DictReader]:
+    """The rows of a CSV file in UTF-8, with or without its mark; `options` are DictReader's.
+
+    Raises:
+      HistoError: it is not readable as such, also where a row inside the block is not.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            yield csv.DictReader(file, **options)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HistoError(path, "table", f"not readable as CSV in UTF-8: {error}") from error
 
 
 @contextlib.contextmanager

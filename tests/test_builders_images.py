@@ -190,6 +190,11 @@ def test_ids_in_the_names(tmp_path):
     made = build("histo_labelled", tmp_path / "in", tmp_path, name="l", ids=pattern)
     found = zip(made.table["patient"].tolist(), made.table["slide"].tolist(), strict=True)
     assert sorted(found) == [("p1", "s1"), ("p1", "s2"), ("p2", "s1"), ("p2", "s3")]
+    lines = [f"{name},{'xy'[i // 2]},{('train', 'test')[i % 2]}" for i, name in enumerate(names)]
+    (tmp_path / "in/labels.csv").write_text("\n".join(["file,label,split", *lines]))
+    with refused("leak", "patients in more than one split: p1, p2"):
+        build("histo_labelled", tmp_path / "in", tmp_path, name="torn", ids=pattern)
+    (tmp_path / "in/labels.csv").unlink()
     picture(9).save(tmp_path / "in/a/other.png")
     with refused("ids", "is not found in 1 names: a/other.png"):
         build("histo_labelled", tmp_path / "in", tmp_path, name="l", ids=pattern, tile=16)

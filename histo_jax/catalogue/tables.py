@@ -1,7 +1,6 @@
 """What the CSV files of a dataset say of its images."""
 
 import collections
-import csv
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from histo_jax.catalogue.entries import Entry, Table
 from histo_jax.catalogue.layout import pattern
 from histo_jax.errors import HistoError
+from histo_jax.files import open_csv
 
 
 def read(
@@ -45,14 +45,10 @@ def read(
 
 def _rows(path: Path, table: Table) -> list[dict[str, str]]:
     """The rows, their columns in lower case, and in `image` the path they are about."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-            rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
-            columns = set(reader.fieldnames)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HistoError(path, "table", f"not readable as CSV in UTF-8: {error}") from error
+    with open_csv(path, skipinitialspace=True) as reader:
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+        rows = [{k: (v or "").strip() for k, v in row.items() if k} for row in reader]
+        columns = set(reader.fieldnames)
     wanted = {table.patient.lower()} - {""}
     if wanted - columns or (table.target and not columns & set(table.target)):
         lacking = sorted(wanted - columns) or [" or ".join(table.target)]

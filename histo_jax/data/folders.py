@@ -1,15 +1,14 @@
 """A user's folder: which slides or images it holds, and what its tables say of them."""
 
 import collections
-import csv
 import dataclasses
-import difflib
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from histo_jax.data.tables import read_table
 from histo_jax.errors import HistoError
 from histo_jax.slides.identity import dicom_series
 
@@ -91,8 +90,10 @@ def images(folder: Path) -> list[Item]:
     return [Item(path, name_in(folder, path)) for path in paths]
 
 
-def labelled(folder: Path) -> list[Item]:
+def labelled(folder: Path, ids: str | None = None) -> list[Item]:
     """Images with what is said about them: by labels.csv, else by class sub-folders, and masks.
+
+    `ids` finds slides and patients in names, see `with_ids`.
 
     Raises:
       HistoError: labels.csv names missing files or does not fit; images outside class folders;
@@ -106,10 +107,11 @@ def labelled(folder: Path) -> list[Item]:
         _check_known(table, rows, {item.name for item in found})
         named = [item for item in found if item.name in rows]
         found = [_with_row(table, item, rows[item.name]) for item in named]
+        found = with_ids(folder, found, ids)  # first: what is of one patient must be in one split
         _check_said(table, found, masks.is_dir())
         _check_splits(table, found)
     else:
-        found = _by_class(folder, found, masks.is_dir())
+        found = with_ids(folder, _by_class(folder, found, masks.is_dir()), ids)
     return _with_masks(masks, found) if masks.is_dir() else found
 
 
@@ -160,47 +162,6 @@ def name_in(folder: Path, path: Path) -> str:
     """The path inside the folder as text with `/`; bytes that are no UTF-8 are escaped."""
     name = path.relative_to(folder).as_posix()
     return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """A CSV table by its column `file`; cells stripped, empty ones left out.
-
-    Raises:
-      HistoError: not readable; unknown or missing columns; a row that is too long, or comes twice.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = [(name or "").strip() for name in reader.fieldnames or []]
-            _check_header(path, header, columns)
-            reader.fieldnames = header
-            rows: dict[str, dict[str, str]] = {}
-            for row in reader:
-                line = f"line {reader.line_num}"
-                if None in row or None in row.values():
-                    raise HistoError(path, "table", f"{line} has not {len(header)} cells")
-                row = {key: cell.strip() for key, cell in row.items() if cell.strip()}
-                name = row.pop("file", "")
-                if not name or name in rows:
-                    what = f"{line} names {name} again" if name else f"{line} names no file"
-                    raise HistoError(path, "table", what, "one row a file")
-                rows[name] = row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HistoError(path, "table", f"not readable as CSV in UTF-8: {error}") from error
-    if not rows:
-        raise HistoError(path, "table", "has no rows")
-    return rows
-
-
-def _check_header(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
-    for name in header:
-        if name not in columns:
-            near = difflib.get_close_matches(name, columns, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(columns)}"
-            raise HistoError(path, "table", f"unknown column {name!r}", remedy)
-    if len(set(header)) != len(header) or "file" not in header:
-        what = f"has the columns {', '.join(header) or 'none'}"
-        raise HistoError(path, "table", what, "`file` and each other column once")
 
 
 def _is_slide(path: Path) -> bool:

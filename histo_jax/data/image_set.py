@@ -111,7 +111,7 @@ class LabelledBuilder(ImageBuilder, skip_registration=True):
         if config.entry:
             found = super().find(folder)
         else:
-            found = folders.with_ids(folder, folders.labelled(folder), config.ids)
+            found = folders.labelled(folder, config.ids)
         if config.cut != "resize" and any(item.target is not None for item in found):
             what = f"targets are of whole images, {config.cut}={config.side} asks for parts"
             raise HistoError(folder, "target", what, "cut the images first, or leave out tile")

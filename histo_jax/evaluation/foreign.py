@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from histo_jax import weights
 from histo_jax.errors import HistoError
 from histo_jax.files import sha256_file
 from histo_jax.models.resnet import ENCODERS
-from histo_jax.training.checkpoint import LoadedEncoder, load_encoder
+from histo_jax.training.checkpoint import LoadedEncoder
+from histo_jax.training.initial import open_encoder
 
 HDF5 = (".h5", ".hdf5")
-REMEDY = "a run's folder, a weights file, imagenet:FILE, a .h5 of features, or random:resnet50"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,20 +82,8 @@ def workdir(source: LoadedEncoder | Given) -> Path | None:
 
 
 def _open(source: str) -> LoadedEncoder | Given:
-    if source.startswith("imagenet:"):
-        return _weights(source.removeprefix("imagenet:"), imagenet=True)
     path = Path(source)
-    if path.suffix.lower() in HDF5:
-        return read_features(path)
-    if path.is_file():
-        return _weights(source, imagenet=False)
-    return load_encoder(path)
-
-
-def _weights(path: str, imagenet: bool) -> LoadedEncoder:
-    read = weights.load(path, imagenet=imagenet)
-    card = read.card | {"source": read.card["source"] | {"imagenet": imagenet}}
-    return LoadedEncoder(read.params, read.batch_stats, card, read.path)
+    return read_features(path) if path.suffix.lower() in HDF5 else open_encoder(source)
 
 
 def _name(source: str, opened: LoadedEncoder | Given, found: dict) -> str:

@@ -1,6 +1,5 @@
 """How much of patient and scanner the features know: asked as one asks for the class."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from histo_jax.data.prepared import Prepared
 from histo_jax.errors import HistoError
 from histo_jax.evaluation import linear, metrics, splits
 from histo_jax.evaluation.labelled import Labelled, Plan
+from histo_jax.files import open_csv
 
 FEWEST = 8  # images of a patient or scanner to be asked about
 MOST = 64  # patients, those with most images
@@ -29,11 +29,8 @@ def tables(cfg: EvalConfig, prepared: Prepared, found: Labelled) -> dict[str, np
     known = {name: values for name, values in known.items() if (values != "").any()}
     if cfg.sites is None:
         return known
-    try:
-        with open(cfg.sites, encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HistoError(cfg.sites, "table", f"not readable as CSV in UTF-8: {error}") from error
+    with open_csv(cfg.sites) as reader:
+        lines = list(reader)
     header = list(lines[0]) if lines else []
     by = next((name for name in BY if name in header), None)
     if by is None or len(header) < 2:

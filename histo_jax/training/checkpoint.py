@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from histo_jax.errors import HistoError
+from histo_jax.weights.names import nested
 
 SCHEMA = 2  # 1: the card without a digest of its own
 KEPT = 3  # newest steps on disk
@@ -273,21 +274,15 @@ def load_encoder(path: str | Path) -> LoadedEncoder:
             problem = error
             print(f"warning: {error}", file=sys.stderr)
             continue
-        params = _nested(arrays, "params.encoder.")
-        stats = _nested(arrays, "model_state.batch_stats.encoder.")
+        params = _below(arrays, "params.encoder.")
+        stats = _below(arrays, "model_state.batch_stats.encoder.")
         if not params:
             raise HistoError(folder / str(step), "checkpoint-foreign", "holds no params.encoder")
         return LoadedEncoder(params, stats, card, folder / str(step))
     raise problem
 
 
-def _nested(arrays: dict[str, np.ndarray], prefix: str) -> dict:
-    tree: dict = {}
-    for name, array in arrays.items():
-        if name.startswith(prefix):
-            *parents, last = name.removeprefix(prefix).split(".")
-            where = tree
-            for parent in parents:
-                where = where.setdefault(parent, {})
-            where[last] = array
-    return tree
+def _below(arrays: dict[str, np.ndarray], prefix: str) -> dict:
+    """The named arrays under a prefix, as the tree they were."""
+    n = len(prefix)
+    return nested({name[n:]: array for name, array in arrays.items() if name.startswith(prefix)})

@@ -52,16 +52,19 @@ def find(model: Model, directory: Path) -> Initial | None:
     return Initial({"file": name, "sha256": sha256}, read.params, read.batch_stats)
 
 
-def open_encoder(source: str) -> Any:
-    """A run's folder, a file of weights, or `imagenet:FILE`: its params, batch_stats, card, path.
+def open_encoder(source: str) -> checkpoint.LoadedEncoder:
+    """A run's folder, a file of weights, or `imagenet:FILE`; `card["source"]` is of a file.
 
     Raises:
       HistoError: it can't be read.
     """
-    path = Path(source.removeprefix("imagenet:"))
-    if path.is_dir():
+    imagenet, path = source.startswith("imagenet:"), Path(source.removeprefix("imagenet:"))
+    # A name without a suffix is taken for a folder: its error is then about runs.
+    if not imagenet and (path.is_dir() or not (path.is_file() or path.suffix)):
         return checkpoint.load_encoder(path)
-    return weights.load(path, imagenet=source.startswith("imagenet:"))
+    read = weights.load(path, imagenet=imagenet)
+    card = read.card | {"source": read.card["source"] | {"imagenet": imagenet}}
+    return checkpoint.LoadedEncoder(read.params, read.batch_stats, card, read.path)
 
 
 def put(fresh: TrainState, initial: Initial | None) -> TrainState:

@@ -126,7 +126,7 @@ def test_the_architecture_of_the_floor_alone_can_be_named(world, monkeypatch):  
     monkeypatch.setattr(entrants, "UNTRAINED", small)
     cfg = config(init=("random",), protocol=("knn",), split_by=("paper",))
     (entrant,) = entrants.entrants(
-        cfg,
+        cfg.init,
         {},
         entrants.Images(cfg, world.set, _found(world.set)),
         _found(world.set),

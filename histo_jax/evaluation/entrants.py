@@ -1,5 +1,6 @@
 """Who is scored: pretrained encoders, untrained ones, numbers from pixels or from a file."""
 
+import abc
 import functools
 from collections.abc import Callable, Iterable
 
@@ -30,21 +31,48 @@ class Entrant:
       decay: L2 weight of its linear layers (the paper's, by architecture).
       raw: whether it is also probed without standardisation, as the paper has it.
       floor: whether it is a baseline.
-      card: of the network whose images it sees; None where it sees none.
-      images: what it is scored on; None where it sees none.
     """
 
-    name: str
     layer: str | None = None
-    decay: float
     raw = False
-    floor = True
-    card: dict | None = None
-    images: "Images | None" = None
+
+    def __init__(self, name: str, decay: float = 0.0):
+        self.name, self.decay, self.floor = name, decay, report.is_floor(name)
 
     def groups(self, made: list[Plan]) -> list[list[Plan]]:
         """The plans, parted into those for which its features are the same."""
         return [made]
+
+
+class FromFile(Entrant):
+    """Features that another program made."""
+
+    raw = True
+
+    def __init__(self, name: str, given: Given, found: Labelled):
+        super().__init__(name, linear.weight_decay("resnet18"))
+        self.x = given.of(found.keys)
+
+    def features(self, plan: Plan) -> np.ndarray:
+        """Features float32 [n, width] of all labelled images."""
+        return self.x
+
+
+class Seeing(Entrant, abc.ABC):
+    """Who looks at images.
+
+    Attributes:
+      card: of the network whose images these are.
+      images: the labelled ones.
+    """
+
+    def __init__(self, name: str, card: dict, images: "Images"):
+        super().__init__(name, linear.weight_decay(card["encoder"]))
+        self.card, self.images = card, images
+
+    @abc.abstractmethod
+    def describe(self, batches: Iterable[np.ndarray], plan: Plan) -> np.ndarray:
+        """Features float32 [m, width] of images uint8 [b, S, S, 3] in batches."""
 
     def features(self, plan: Plan) -> np.ndarray:
         """Features float32 [n, width] of all labelled images, for the plans of one group."""
@@ -54,46 +82,39 @@ class Entrant:
         """Images uint8 [b, S, S, 3] in batches, `at` counting within the labelled ones."""
         return self.images.reader(self.card)(at)
 
+
+class Pixels(Seeing):
+    """Numbers counted from the pixels."""
+
     def describe(self, batches: Iterable[np.ndarray], plan: Plan) -> np.ndarray:
-        """Features float32 [m, width] of images uint8 [b, S, S, 3] in batches."""
-        raise NotImplementedError
+        return np.concatenate([floors.PIXELS[self.name](batch) for batch in batches])
 
 
-class Encoder(Entrant):
-    """A pretrained network.
+class Net(Seeing):
+    """A network, which also can be trained with labels.
 
     Attributes:
       tuned: whether fine-tuning starts from it.
-      loaded: its weights.
       network: its architecture.
     """
 
-    raw, floor, tuned = True, False, True
+    raw, tuned = True, True
 
-    def __init__(self, name: str, loaded: LoadedEncoder, cfg: EvalConfig, images: "Images"):
-        self.name, self.loaded, self.cfg, self.card = name, loaded, cfg, loaded.card
-        self.floor = report.is_floor(name)
-        self.layer, self.decay = cfg.layer, linear.weight_decay(self.card["encoder"])
-        self.network, self.images = network(self.card, loaded), images
+    def __init__(self, name: str, card: dict, images: "Images"):
+        super().__init__(name, card, images)
+        self.layer, self.network = images.cfg.layer, network(card)
 
+    @abc.abstractmethod
     def weights(self, plan: Plan) -> tuple[dict, dict]:
         """Params and running statistics."""
-        return self.loaded.params, self.loaded.batch_stats
 
     def describe(self, batches: Iterable[np.ndarray], plan: Plan) -> np.ndarray:
-        params, batch_stats = self.weights(plan)
-        return features.extract(
-            self.network, self.layer, params, batch_stats, batches, self.cfg.batch_size
-        )
+        size = self.images.cfg.batch_size
+        return features.extract(self.network, self.layer, *self.weights(plan), batches, size)
 
 
-class Untrained(Encoder):
-    """The same architecture with torchvision's initialisation, a new one a seed."""
-
-    def __init__(self, name: str, card: dict, cfg: EvalConfig, images: "Images"):
-        self.name, self.cfg, self.card, self.floor = name, cfg, card, True
-        self.layer, self.decay = cfg.layer, linear.weight_decay(card["encoder"])
-        self.network, self.images = network(card, None), images
+class Untrained(Net):
+    """torchvision's initialisation, a new one a seed."""
 
     def groups(self, made: list[Plan]) -> list[list[Plan]]:
         return _parted(made, lambda plan: plan.seed)
@@ -107,38 +128,35 @@ class Calibrated(Untrained):
 
     raw, tuned = False, False
 
+    def __init__(self, name: str, card: dict, images: "Images"):
+        super().__init__(name, card, images)
+        self._known: tuple[tuple, tuple[dict, dict]] | None = None
+
     def groups(self, made: list[Plan]) -> list[list[Plan]]:
-        return _parted(made, lambda plan: (plan.seed, plan.split_by))
+        return _parted(made, _training_part)
 
     def weights(self, plan: Plan) -> tuple[dict, dict]:
-        params, batch_stats = super().weights(plan)
-        some = np.random.default_rng(plan.seed).permutation(plan.pool)
-        batches = self.read(some[: floors.CALIBRATION_IMAGES])
-        return params, floors.calibrated(self.network, params, batch_stats, batches)
+        if self._known is None or self._known[0] != _training_part(plan):
+            params, batch_stats = super().weights(plan)
+            some = np.random.default_rng(plan.seed).permutation(plan.pool)
+            batches = self.read(some[: floors.CALIBRATION_IMAGES])
+            statistics = floors.calibrated(self.network, params, batch_stats, batches)
+            self._known = _training_part(plan), (params, statistics)
+        return self._known[1]
 
 
-class Pixels(Entrant):
-    """Numbers counted from the pixels."""
+class Encoder(Net):
+    """A pretrained network: the same weights for every plan."""
 
-    def __init__(self, name: str, card: dict, images: "Images"):
-        self.name, self.decay = name, linear.weight_decay(card["encoder"])
-        self.card, self.images = card, images
+    def __init__(self, name: str, loaded: LoadedEncoder, images: "Images"):
+        super().__init__(name, loaded.card, images)
+        have = {"params": loaded.params, "batch_stats": loaded.batch_stats}
+        shapes = floors.shapes(self.network.encoder)
+        checkpoint.fill(shapes, checkpoint.named(have), loaded.path)  # before anything is read
+        self.loaded = loaded
 
-    def describe(self, batches: Iterable[np.ndarray], plan: Plan) -> np.ndarray:
-        return np.concatenate([floors.PIXELS[self.name](batch) for batch in batches])
-
-
-class FromFile(Entrant):
-    """Features that another program made."""
-
-    raw, floor = True, False
-
-    def __init__(self, name: str, given: Given, found: Labelled):
-        self.name, self.given, self.decay = name, given, linear.weight_decay("resnet18")
-        self.x = given.of(found.keys)
-
-    def features(self, plan: Plan) -> np.ndarray:
-        return self.x
+    def weights(self, plan: Plan) -> tuple[dict, dict]:
+        return self.loaded.params, self.loaded.batch_stats
 
 
 class Images:
@@ -157,13 +175,13 @@ class Images:
 
 
 def entrants(
-    cfg: EvalConfig,
+    init: tuple[str, ...],
     sources: dict[str, LoadedEncoder | Given],
     images: Images,
     found: Labelled,
     untrained: str | None = None,
 ) -> list[Entrant]:
-    """Everybody to score: the sources by name, then the floors.
+    """Everybody to score: the sources by name, then the floors of `init`.
 
     An untrained network comes in the architecture of each encoder, under the plain name for that
     of the first; where there is no encoder, in that of `untrained`.
@@ -174,28 +192,30 @@ def entrants(
     everyone: list[Entrant] = [
         FromFile(name, source, found)
         if isinstance(source, Given)
-        else Encoder(name, source, cfg, images)
+        else Encoder(name, source, images)
         for name, source in sources.items()
     ]
     kinds = {"random": Untrained, "random_calibrated": Calibrated}
-    for floor in cfg.init:
+    for floor in init:
         if floor in floors.PIXELS:
             everyone.append(Pixels(floor, cards[0], images))
             continue
         for architecture, card in {(c["encoder"], c["width"]): c for c in cards[::-1]}.items():
             first = architecture == (cards[0]["encoder"], cards[0]["width"])
             name = floor if first else f"{floor}:{card['encoder']}"
-            everyone.append(kinds[floor](name, card, cfg, images))
+            everyone.append(kinds[floor](name, card, images))
     return everyone
 
 
-def network(card: dict, loaded: LoadedEncoder | None) -> features.Network:
-    """The card's architecture; refuses weights of another one before anything is read."""
+def network(card: dict) -> features.Network:
+    """The card's architecture and how its images are scaled."""
     encoder = build_encoder(card["encoder"], width=card["width"])
-    if loaded:
-        have = {"params": loaded.params, "batch_stats": loaded.batch_stats}
-        checkpoint.fill(floors.shapes(encoder), checkpoint.named(have), loaded.path)
     return features.Network(encoder, tuple(card["mean"]), tuple(card["std"]))
+
+
+def _training_part(plan: Plan) -> tuple[str, int]:
+    """What the training images of a plan, labels apart, depend on."""
+    return plan.split_by, plan.seed
 
 
 def _parted(made: list[Plan], key: Callable) -> list[list[Plan]]:

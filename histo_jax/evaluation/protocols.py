@@ -152,7 +152,6 @@ FROZEN: dict[str, Callable[[Question], Answers]] = {
     "tree": _per_plan("tree", classical.tree),
     "selected": _per_plan("selected", classical.selected),
 }
-TRAINED = ("finetune", "segment")
 
 
 def score(outcome: Outcome, plan: Plan, found: Labelled) -> tuple[list[dict], list[dict]]:

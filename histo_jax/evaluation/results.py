@@ -6,12 +6,12 @@ import importlib.metadata
 import numpy as np
 
 from histo_jax.config import EvalConfig
-from histo_jax.data.prepared import Prepared
+from histo_jax.data.prepared import Prepared, default_data_dir
 from histo_jax.evaluation import features, paired, pretraining, protocols, report, sites
 from histo_jax.evaluation.entrants import Entrant
 from histo_jax.evaluation.foreign import Given
 from histo_jax.evaluation.labelled import Labelled, Plan
-from histo_jax.evaluation.masks import Originals
+from histo_jax.evaluation.masks import Masked, Originals
 from histo_jax.evaluation.segment import Segmented
 from histo_jax.training.card import as_dict, git_commit, versions
 from histo_jax.training.checkpoint import LoadedEncoder
@@ -26,7 +26,7 @@ class Evaluation:
       prepared: the labelled set.
       found: its labelled rows.
       made: the splits.
-      read: gives their images.
+      read: gives their images; None with masks.
       sources: what was scored beside the floors, by name.
       loaded: the first encoder of them, or None.
       sets: its pretraining sets that are here; None for those that are not.
@@ -41,7 +41,7 @@ class Evaluation:
     prepared: Prepared
     found: Labelled
     made: list[Plan]
-    read: features.Reader
+    read: features.Reader | None
     sources: dict[str, LoadedEncoder | Given]
     loaded: LoadedEncoder | None
     sets: dict[str, Prepared | None]
@@ -93,11 +93,12 @@ def build(
     made: list[Plan],
     sources: dict[str, LoadedEncoder | Given],
     loaded: LoadedEncoder | None,
-    sets: dict[str, Prepared | None],
-) -> dict:
-    """`report.json` of what the ledger holds."""
+    data_dir: str | None,
+) -> tuple[dict, dict[str, Prepared | None]]:
+    """`report.json` of what the ledger holds, and the encoder's pretraining sets that are here."""
+    sets = pretraining.open_sets(loaded, default_data_dir(data_dir), ledger.prepared)
     encoders = [name for name in sources if not report.is_floor(name)]
-    return report.build(
+    result = report.build(
         **{name: getattr(ledger, name) for name in report.LISTS},
         paired=paired.compare(ledger.scores, made, encoders),
         data=about(ledger.prepared, ledger.found, loaded, sets),
@@ -107,17 +108,19 @@ def build(
         versions=used_versions(),
         git_commit=git_commit(),
     )
+    return result, sets
 
 
 def about(prepared: Prepared, found: Labelled, loaded: LoadedEncoder | None, sets: dict) -> dict:
     """What was scored on."""
+    classes = found.kinds if isinstance(found, Masked) else found.classes
     return {
         "name": prepared.name,
         "content_hash": prepared.card["content_hash"],
         "n": len(found.rows),
         "n_groups": len(np.unique(found.groups)),
         "unit": found.unit,
-        "classes": list(getattr(found, "kinds", None) or found.classes or ()) or None,
+        "classes": classes and list(classes),
         "pretrained_on": loaded
         and pretraining.overlap(loaded.card, sets, prepared.table["sha256"][found.rows]),
     }

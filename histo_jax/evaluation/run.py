@@ -12,7 +12,6 @@ from histo_jax.evaluation import (
     features,
     finetune,
     floors,
-    pretraining,
     protocols,
     report,
     results,
@@ -21,7 +20,7 @@ from histo_jax.evaluation import (
     sites,
     supervised,
 )
-from histo_jax.evaluation.entrants import Encoder, Entrant, Images, entrants
+from histo_jax.evaluation.entrants import Encoder, Entrant, Images, Net, entrants
 from histo_jax.evaluation.foreign import Given
 from histo_jax.evaluation.labelled import Plan, labelled, plans
 from histo_jax.evaluation.results import Evaluation, Ledger
@@ -56,7 +55,7 @@ def evaluate(
     found = labelled(prepared)
     made = plans(cfg, prepared, found)
     images = Images(cfg, prepared, found)
-    everyone = entrants(cfg, sources, images, found, untrained)
+    everyone = entrants(cfg.init, sources, images, found, untrained)
     main = next((e for e in everyone if not e.floor and isinstance(e, Encoder)), None)
     ledger = Ledger(cfg, prepared, found)
     own, predicted = None, {}
@@ -69,8 +68,7 @@ def evaluate(
                 if outcome.protocol in report.HEADS:
                     predicted[plan.split_by, plan.seed] = outcome.shares
     loaded = main.loaded if main else None
-    sets = pretraining.open_sets(loaded, default_data_dir(data_dir), prepared)
-    result = results.build(cfg, ledger, made, sources, loaded, sets)
+    result, sets = results.build(cfg, ledger, made, sources, loaded, data_dir)
     read = main.read if main else everyone[-1].read  # a floor
     return Evaluation(result, prepared, found, made, read, sources, loaded, sets, own, predicted)
 
@@ -91,14 +89,14 @@ def answers(
                     layers.append((plan, outcome))
         ledger.shift += shift.rows(cfg, entrant, layers, ledger)
         ledger.sites += sites.rows(entrant, x, group, ledger)
-    if "finetune" in cfg.protocol and isinstance(entrant, Encoder) and entrant.tuned:
+    if "finetune" in cfg.protocol and isinstance(entrant, Net) and entrant.tuned:
         yield from ((plan, outcome, None) for plan, outcome in tuned(cfg, entrant, made, ledger))
     elif "finetune" in cfg.protocol and not entrant.floor:
         print(f"{entrant.name}: not fine-tuned, there is no network", file=sys.stderr)
 
 
 def tuned(
-    cfg: EvalConfig, entrant: Encoder, made: list[Plan], ledger: Ledger
+    cfg: EvalConfig, entrant: Net, made: list[Plan], ledger: Ledger
 ) -> Iterator[tuple[Plan, protocols.Outcome]]:
     """The entrant's network trained with the labels of each plan."""
     how, tell = cfg.supervised, supervised.Estimate(len(made), "fine-tunes of each network")

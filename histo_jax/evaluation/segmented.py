@@ -1,14 +1,13 @@
 """One evaluation of a set with masks: U-Nets on encoders beside colour alone."""
 
-import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Iterator
 
 from histo_jax.config import EvalConfig
-from histo_jax.data.prepared import Prepared, default_data_dir
-from histo_jax.evaluation import pixel_floors, pretraining, results, segment, squares, supervised
-from histo_jax.evaluation.entrants import Encoder, Entrant, Images, entrants
+from histo_jax.data.prepared import Prepared
+from histo_jax.evaluation import pixel_floors, results, segment, squares, supervised
+from histo_jax.evaluation.entrants import Entrant, Images, Net, entrants
 from histo_jax.evaluation.foreign import Given
 from histo_jax.evaluation.labelled import Plan, plans
 from histo_jax.evaluation.masks import Originals, masked
@@ -35,15 +34,12 @@ def evaluate(
     made = plans(cfg, prepared, found)
     images, originals = Images(cfg, prepared, found), Originals(prepared, found)
     floors = pixel_floors.floors(len(found.kinds))
-    networks = dataclasses.replace(cfg, init=tuple(i for i in cfg.init if i == "random"))
-    everyone: list[Entrant] = [
-        entrant
-        for entrant in entrants(networks, sources, images, found, untrained)
-        if isinstance(entrant, Encoder)
-    ]
-    for name in (name for name, source in sources.items() if isinstance(source, Given)):
+    networks = {name: s for name, s in sources.items() if not isinstance(s, Given)}
+    for name in sources.keys() - networks.keys():
         print(f"{name}: left out, there is no network to train", file=sys.stderr)
-    everyone += [_Floor(name) for name in cfg.init if name in floors]
+    random = tuple(name for name in cfg.init if name == "random")
+    everyone = entrants(random, networks, images, found, untrained)
+    everyone += [Entrant(name) for name in cfg.init if name in floors]
     size = functools.cache(functools.partial(squares.MODES[cfg.segment.mode], originals))
     ledger, shown = Ledger(cfg, prepared, found), {}
     for entrant in everyone:
@@ -56,19 +52,10 @@ def evaluate(
             shown.setdefault(plan, {})[entrant.name] = said
     main = next((e for e in everyone if not e.floor), None)
     loaded = main.loaded if main else None
-    sets = pretraining.open_sets(loaded, default_data_dir(data_dir), prepared)
-    result = results.build(cfg, ledger, made, sources, loaded, sets)
-    read = everyone[0].read
+    result, sets = results.build(cfg, ledger, made, sources, loaded, data_dir)
     return Evaluation(
-        result, prepared, found, made, read, sources, loaded, sets, None, {}, originals, shown
+        result, prepared, found, made, None, sources, loaded, sets, None, {}, originals, shown
     )
-
-
-class _Floor(Entrant):
-    """A baseline without a network."""
-
-    def __init__(self, name: str):
-        self.name, self.decay = name, 0.0
 
 
 def _answers(
@@ -78,7 +65,7 @@ def _answers(
     """What an entrant says of masks, for each plan; `size` gives squares of so many pixels."""
     how, tell = cfg.supervised, supervised.Estimate(len(made), "U-Nets of each encoder")
     for plan in made:
-        if not isinstance(entrant, Encoder):
+        if not isinstance(entrant, Net):
             yield plan, floors[entrant.name](originals, plan)
             continue
         params, batch_stats = entrant.weights(plan)

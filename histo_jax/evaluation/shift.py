@@ -10,9 +10,10 @@ import numpy as np
 from histo_jax.augment import stain
 from histo_jax.config import EvalConfig
 from histo_jax.evaluation import protocols, report
+from histo_jax.evaluation.entrants import Entrant, Seeing
 
 
-def rows(cfg: EvalConfig, entrant: Any, layers: list, ledger: Any) -> list[dict]:
+def rows(cfg: EvalConfig, entrant: Entrant, layers: list, ledger: Any) -> list[dict]:
     """A row for each strength and fitted layer: its score on shaken test images, and the drop.
 
     Every image has a change of its own, by its key: each stain's concentration c becomes
@@ -24,10 +25,10 @@ def rows(cfg: EvalConfig, entrant: Any, layers: list, ledger: Any) -> list[dict]
       layers: pairs of plan and outcome.
       ledger: see `run.Ledger`.
     """
-    if not layers or entrant.images is None:
+    if not isinstance(entrant, Seeing):
         return []
     found, made = ledger.found, []
-    for strength in cfg.shift:
+    for strength in cfg.shift if layers else ():
         alpha, beta = draw(found.keys, strength)
         batches = entrant.read(np.arange(entrant.images.n))
         x = entrant.describe(_shaken(batches, alpha, beta), layers[0][0])

@@ -56,7 +56,9 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     from histo_jax.data import mixture
 
     data = config.data
-    sets = mixture.open_mixture(data.dir, data.datasets, data.split, data.percent, config.seed)
+    sets = mixture.open_mixture(
+        data.dir, data.datasets, data.split, data.percent, config.seed, data.exclude_validation
+    )
 
     import jax
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,25 +54,31 @@ def make_set(
     extra: dict | None = None,
 ) -> Prepared:
     """Two shards a split; PNG and JPEG take turns; `odd` gives every third image another shape."""
+    examples: dict[str, list[dict]] = {split: [] for split in splits}
+    for split, i in itertools.product(splits, range(n)):
+        shape = (20, 31) if odd and i % 3 == 0 else (24, 24)
+        image = encode(pixels(seed, i, *shape), "PNG" if i % 2 else "JPEG")
+        known = {"slide": f"s{i // 10}".encode(), "x": i * 24, "mpp": 0.5, **(extra or {})}
+        examples[split].append({"image": image, "key": f"{split}-é{i:04d}".encode(), **known})
+    return write_set(data_dir, name, examples)
+
+
+def write_set(
+    data_dir: Path, name: str, examples: dict[str, list[dict]], options: dict | None = None
+) -> Prepared:
+    """A set of the examples of each split, in two shards; what they don't say is unknown."""
     builder, config = name.split("/")
     folder = Path(data_dir) / name / "1.0.0"
     folder.mkdir(parents=True)
-    for split in splits:
-        examples = []
-        for i in range(n):
-            shape = (20, 31) if odd and i % 3 == 0 else (24, 24)
-            image = encode(pixels(seed, i, *shape), "PNG" if i % 2 else "JPEG")
-            example = {
-                "image": image, "key": f"{split}-é{i:04d}".encode(), "dataset": config.encode(),
-                "slide": f"s{i // 10}".encode(), "patient": b"", "x": i * 24, "y": 0, "level": 0,
-                "mpp": 0.5, **(extra or {}),
-            }  # fmt: skip
-            examples.append(example)
-        half = n // 2
-        for number, part in enumerate((examples[:half], examples[half:])):
+    known = {"dataset": config.encode(), "slide": b"", "patient": b"", "x": 0, "y": 0, "level": 0}
+    for split, rows in examples.items():
+        rows = [known | row for row in rows]
+        half = len(rows) // 2
+        for number, part in enumerate((rows[:half], rows[half:])):
             shard = f"{builder}-{split}.tfrecord-{number:05d}-of-00002"
             write_shard(folder / shard, part)
-    write_index(folder, {"options": {}, "options_digest": "", "sources": {}, "summary": {}})
+    facts = {"options": options or {}, "options_digest": "", "sources": {}, "summary": {}}
+    write_index(folder, facts)
     return open_prepared(data_dir, name)
 
 

@@ -169,6 +169,25 @@ def test_official_splits(tmp_path):
     assert sorted(made.table["split"].tolist()) == ["test", "train", "train", "validation"]
 
 
+def test_splits_may_not_share_an_image_however_it_is_stored(tmp_path):
+    rows = [
+        {"file": f"{i}.{kind}", "label": "xy"[i % 2], "split": ("train", "test")[i % 2]}
+        for i, kind in enumerate(("png", "bmp", "png", "png"))
+    ]
+    folder = labelled(tmp_path / "in", rows)
+    for name in ("2.png", "3.png"):  # blank ones are no leak
+        Image.new("RGB", (20, 20), "white").save(
+            folder / name, dpi=(72, 72) if "2" in name else None
+        )
+    for name in ("0.png", "1.bmp"):
+        picture(0).save(folder / name)
+    with refused("leak", "1.bmp: has the pixels of 0.png: test and train share an image"):
+        build("histo_labelled", folder, tmp_path, name="l")
+    assert not list(tmp_path.glob("histo_labelled/l/*/card.json"))
+    picture(1).save(folder / "1.bmp")
+    assert build("histo_labelled", folder, tmp_path, name="l").n == 4
+
+
 def test_class_folders(tmp_path):
     for number, name in enumerate(("b/1.png", "b/2.png", "a/1.png")):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Every labelled set of the catalogue, from a miniature with its quirks."""
 
+import dataclasses
 import io
 import shutil
 
@@ -10,6 +11,7 @@ from PIL import Image
 from histo_jax import catalogue
 from histo_jax.catalogue import experts
 from histo_jax.data.catalogued import images
+from histo_jax.data.config import LabelledConfig
 from tests import folder_builders
 from tests.catalogue_folders import SIDE, draw, fill
 from tests.folder_builders import build, decoded, read
@@ -85,6 +87,19 @@ def test_nct_crc_comes_with_its_split(tmp_path):
     table = zip(made.table["split"].tolist(), made.table["label"].tolist(), strict=True)
     assert sorted(table) == [("test", 0), ("train", 0), ("train", 1)]
     assert made.card["classes"] == ["ADI", "TUM"]
+
+
+def test_a_release_may_be_known_to_share_images_between_its_splits(tmp_path, monkeypatch):
+    found = ["NCT-CRC-HE-100K/ADI/ADI-AAAFLCLY.tif", "CRC-VAL-HE-7K/ADI/ADI-TCGA-AAICEQFN.tif"]
+    fill(tmp_path / "in", found, [])
+    image = Image.open(tmp_path / "in" / found[0])
+    image.save(tmp_path / "in" / found[1], dpi=(72, 72))  # other bytes
+    with refused("leak", "has the pixels of .*: (test|train) and (test|train) share an image"):
+        build("histo_labelled", tmp_path / "in", tmp_path, config="nct_crc")
+    known = dataclasses.replace(ENTRIES["nct_crc"], twins=True)
+    monkeypatch.setattr(LabelledConfig, "entry", known)
+    made = build("histo_labelled", tmp_path / "in", tmp_path, config="nct_crc")
+    assert sorted(made.table["split"].tolist()) == ["test", "train"]
 
 
 def gleason(folder, core, maps):

@@ -137,6 +137,9 @@ class Entry:
       quirks: what differs from what one would expect.
       confidence: how sure the layout is.
       project: TCGA's or CPTAC's name of it.
+      holds: labelled sets whose images are in it, or were cut from its slides.
+      twins: whether official splits are known to share images.
+      pool: whether the paper pretrains on it.
     """
 
     id: str
@@ -161,8 +164,16 @@ class Entry:
     doi: str = ""
     tissue: str = ""
     project: str = ""
+    holds: tuple[str, ...] = ()
+    twins: bool = False
+    pool: bool = True
 
     @property
     def builder(self) -> str:
         """The builder that makes it."""
         return BUILDERS[self.kind]
+
+    @property
+    def validates(self) -> bool:
+        """Whether it is scored: the paper's validation sets."""
+        return self.kind in ("labelled", "outlined")

@@ -30,6 +30,9 @@ class Data:
         None, "of each set's images, at least 10 and at most 2,000 a set; None = all",
         above=0, most=100,
     )  # fmt: skip
+    exclude_validation: bool = option(
+        False, "leave out images, slides and patients of the prepared validation sets"
+    )
     image_size: int = option(224, "pixels a side of the stored image as read", least=1)
     batch_size: int = option(512, "source images a step, over all devices and processes", least=1)
     cache: str = option(

@@ -3,6 +3,7 @@
 python -m histo_jax.data cache histo_wsi/mylab --size 224
 python -m histo_jax.data verify ~/tensorflow_datasets --deep
 python -m histo_jax.data speed histo_wsi/mylab --size 224 --cache none
+python -m histo_jax.data overlap histo_wsi/mylab histo_labelled/mylab --json shared.json
 """
 
 import argparse
@@ -10,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from histo_jax import errors
-from histo_jax.data import mixture, pipeline, prepared, raw
+from histo_jax import errors, files
+from histo_jax.data import mixture, overlap, pipeline, prepared, raw
 from histo_jax.errors import HistoError
 
 
@@ -33,6 +34,10 @@ def arguments() -> argparse.Namespace:
         command.add_argument("--data_dir", help="default: TFDS_DATA_DIR, else TFDS's default")
     verify.add_argument("folder", type=Path)
     verify.add_argument("--deep", action="store_true", help="hash and decode everything")
+    shared = commands.add_parser("overlap", help="what sets and their splits have in common")
+    shared.add_argument("names", nargs="*", help="prepared sets; none: all of the data folder")
+    shared.add_argument("--json", type=Path, help="file to write the report to")
+    shared.add_argument("--data_dir", help="default: TFDS_DATA_DIR, else TFDS's default")
     speed.add_argument("--cache", choices=("none", "raw"), default="none")
     speed.add_argument("--batch_size", type=count, default=256)
     speed.add_argument("--seconds", type=float, default=10)
@@ -50,6 +55,8 @@ def main(flags: argparse.Namespace) -> int:
     """Runs one command, returns the exit status."""
     if flags.command == "verify":
         return verify(flags.folder, flags.deep)
+    if flags.command == "overlap":
+        return compare(flags.data_dir, flags.names, flags.json)
     if flags.command == "cache":
         opened = prepared.open_prepared(flags.data_dir, flags.name)
         print(raw.build_raw(opened, flags.size))
@@ -81,6 +88,19 @@ def verify(folder: Path, deep: bool) -> int:
             damaged = 1
             print(f"error: {error}", file=sys.stderr)
     return damaged
+
+
+def compare(data_dir: str | None, names: list[str], report: Path | None) -> int:
+    """Prints what sets share; status 1 where splits of one set share images, slides or patients."""
+    names = names or prepared.list_prepared(data_dir)
+    if not names:
+        raise HistoError(prepared.default_data_dir(data_dir), "no-set", "no prepared set in it")
+    opened = [prepared.open_prepared(data_dir, name) for name in dict.fromkeys(names)]
+    found = overlap.compare([part for one in opened for part in overlap.parts_of(one)])
+    print("\n".join(overlap.told(found)))
+    if report is not None:
+        files.write_json(report, found)
+    return int(any(pair["leak"] for pair in found["pairs"]))
 
 
 def measure(

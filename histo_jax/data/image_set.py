@@ -35,7 +35,25 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
             for one, data, image, keep in self._opened(item):
                 identity = record.image_id(data)
                 if self.log.is_new(identity, one):
+                    self._check_twins(one, image)
                     yield from self._records(one, identity, image, data if keep else None)
+
+    def _check_twins(self, item: Item, image: Image.Image) -> None:
+        """Official splits may not share an image, however it is stored.
+
+        Raises:
+          HistoError: `leak`, unless the catalogue says so of the release.
+        """
+        blank = all(low == high for low, high in image.getextrema())
+        if blank or len({other.split for other in self._plan.items}) == 1:
+            return
+        twin = self.log.twin(hashlib.sha256(image.tobytes()).hexdigest(), item)
+        if twin is None:
+            return
+        what = f"has the pixels of {twin.name}: {item.split} and {twin.split} share an image"
+        if self.config.entry is None or not self.config.entry.twins:
+            raise HistoError(item.file, "leak", what, "keep one of them")
+        self.log.note(item, what)
 
     def _opened(self, item: Item) -> Iterator[tuple[Item, bytes, Image.Image, bool]]:
         """Every image of a file: bytes that tell it apart, and whether they are its JPEG or PNG."""

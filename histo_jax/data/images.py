@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,13 @@ def read_whole(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
     Raises:
       HistoError: a damaged record.
     """
+    return each(prepared, rows, lambda image: image)
+
+
+def each(prepared: Prepared, rows: np.ndarray, function: Callable) -> Iterator[Any]:
+    """Yields `function` of each image that `read_whole` would give, computed on all cores."""
     reader = decode.Reader(prepared)
-    return _each(lambda row: _decode(reader, row, reader.read(row), "RGB"), rows)
+    return _each(lambda row: function(_decode(reader, row, reader.read(row), "RGB")), rows)
 
 
 def read_masks(
@@ -68,7 +74,7 @@ def nearest(mask: np.ndarray, size: int) -> np.ndarray:
     return mask[y[:, None], x]
 
 
-def _each(function: Callable[[int], np.ndarray], rows: np.ndarray) -> Iterator[np.ndarray]:
+def _each(function: Callable[[int], Any], rows: np.ndarray) -> Iterator[Any]:
     """`function` of every row in that order, on all cores."""
     with ThreadPoolExecutor(decode.cores()) as pool:
         for begin in range(0, len(rows), decode.CHUNK):

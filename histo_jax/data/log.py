@@ -27,6 +27,7 @@ class Log:
         self._left_out: collections.Counter[str] = collections.Counter()
         self._fits: collections.Counter[str] = collections.Counter()
         self._seen: dict[str, Item] = {}
+        self._pixels: dict[str, Item] = {}
         self._lines: list[str] = []
 
     def count(self, what: str) -> None:
@@ -79,6 +80,11 @@ class Log:
         self._skipped["duplicate"] += 1
         self.note(item, f"is a copy of {first.name}, read once")
         return False
+
+    def twin(self, pixels: str, item: Item) -> Item | None:
+        """An earlier item with these pixels that is in another split; None: there is none."""
+        first = self._pixels.setdefault(pixels, item)
+        return None if first.split == item.split else first
 
     def check(self, folder: Path, most: int | None) -> None:
         """Fails a build that refused too much.

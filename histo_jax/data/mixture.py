@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from histo_jax.data import held_out
 from histo_jax.data.prepared import Prepared, default_data_dir, list_prepared, open_prepared
 from histo_jax.errors import HistoError
 
@@ -31,12 +32,14 @@ class Mixture:
       split: which part of them.
       rows: for each set the rows of that split in `set.table`, int64.
       weights: share of each set in a batch; None = each image once an epoch.
+      remarks: what was left out of them, and what could not be checked.
     """
 
     sets: tuple[Prepared, ...]
     split: str
     rows: tuple[np.ndarray, ...]
     weights: tuple[float, ...] | None
+    remarks: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -84,51 +87,65 @@ def open_mixture(
     split: str = "train",
     percent: float | None = None,
     seed: int = 0,
+    exclude_validation: bool = False,
 ) -> Mixture:
     """Opens and checks the sets of a run.
 
     Args:
       data_dir: see `default_data_dir`.
       datasets: `((name or glob, weight or None), …)`, or `"auto"` = every prepared `histo_wsi`
-        and `histo_patches` set. What a glob matches shares its weight by size.
+        and `histo_patches` set, but those of the catalogue that the paper doesn't pretrain on.
+        What a glob matches shares its weight by size.
       split: `train`, `train+test`, `all`.
       percent: of the images of each set, see `draw`; None = all.
       seed: of that draw.
+      exclude_validation: leave out first what a prepared validation set holds, see `held_out`.
 
     Raises:
       HistoError: a name or glob that matches nothing or twice; weights for some sets only, or not
         positive; no image in the split; a damaged set.
     """
+    auto = datasets == "auto"
     if isinstance(datasets, str):
-        datasets = [(p, None) for p in AUTO] if datasets == "auto" else [(datasets, None)]
-        here = list_prepared(data_dir)
-        datasets = [d for d in datasets if d[0] not in AUTO or fnmatch.filter(here, d[0])]
+        datasets = [(name, None) for name in (_auto(data_dir) if auto else [datasets])]
     weighted = [weight is not None for _, weight in datasets]
     if any(weighted) and not all(weighted):
         raise HistoError(FIELD, "weights", "only some sets have a weight", "give all or none one")
     if not all(weight is None or 0 < weight < float("inf") for _, weight in datasets):
         raise HistoError(FIELD, "weights", "a weight is not a positive number")
 
-    sets: list[Prepared] = []
-    weights: list[float] = []
-    for pattern, weight in datasets:
-        found = [open_prepared(data_dir, name) for name in _expand(data_dir, pattern)]
-        sets += found
-        sizes = [pool_size(len(s.rows(split)), percent) for s in found]
-        weights += [(weight or 0) * size / max(sum(sizes), 1) for size in sizes]
-    names = [s.name for s in sets]
+    expanded = [(_expand(data_dir, pattern), weight) for pattern, weight in datasets]
+    names = [name for found, _ in expanded for name in found]
     for name in names:
         if names.count(name) > 1:
             raise HistoError(FIELD, "twice", f"{name} is named more than once", "name it once")
-    if not sets:
+    if not names:
         what = f"no prepared set {' or '.join(AUTO)} in {default_data_dir(data_dir)}"
         raise HistoError(FIELD, "no-set", what, PREPARE)
-    rows = tuple(draw(s.table["key"], s.rows(split), percent, seed) for s in sets)
-    for s, r in zip(sets, rows, strict=True):
-        if not len(r):
-            splits = ", ".join(np.unique(s.table["split"])) or "none"
-            raise HistoError(s.path, "no-split", f"no image in split {split}", f"it has: {splits}")
-    return Mixture(tuple(sets), split, rows, tuple(weights) if any(weighted) else None)
+    sets = [open_prepared(data_dir, name) for name in names]
+    if auto:
+        sets = [s for s in sets if s.entry is None or s.entry.pool]
+    rows, remarks = [_rows(s, split) for s in sets], []
+    if exclude_validation:
+        rows, remarks = held_out.leave_out(data_dir, sets, rows)
+    rows = [draw(s.table["key"], r, percent, seed) for s, r in zip(sets, rows, strict=True)]
+    sizes = {s.name: len(r) for s, r in zip(sets, rows, strict=True)}
+    weights = {
+        name: (weight or 0) * sizes.get(name, 0) / max(sum(sizes.get(n, 0) for n in found), 1)
+        for found, weight in expanded
+        for name in found
+    }
+    kept = [(s, r) for s, r in zip(sets, rows, strict=True) if len(r)]
+    if not kept:
+        what = f"nothing is left: {'; '.join(remarks) or 'no set to pretrain on'}"
+        raise HistoError(FIELD, "no-set", what, "name other sets, or exclude_validation=False")
+    return Mixture(
+        sets=tuple(s for s, _ in kept),
+        split=split,
+        rows=tuple(r for _, r in kept),
+        weights=tuple(weights[s.name] for s, _ in kept) if any(weighted) else None,
+        remarks=tuple(remarks),
+    )
 
 
 def pool_size(n: int, percent: float | None) -> int:
@@ -153,6 +170,20 @@ def draw(keys: np.ndarray, rows: np.ndarray, percent: float | None, seed: int) -
     hashes = [hashlib.sha256(f"{seed}/{key}".encode()).digest() for key in keys[rows].tolist()]
     lowest = sorted(range(len(rows)), key=hashes.__getitem__)[:size]
     return rows[np.sort(lowest)]
+
+
+def _rows(prepared: Prepared, split: str) -> np.ndarray:
+    rows = prepared.rows(split)
+    if not len(rows):
+        splits = ", ".join(np.unique(prepared.table["split"])) or "none"
+        what = f"no image in split {split}"
+        raise HistoError(prepared.path, "no-split", what, f"it has: {splits}")
+    return rows
+
+
+def _auto(data_dir: str | os.PathLike | None) -> list[str]:
+    here = list_prepared(data_dir)
+    return [name for pattern in AUTO for name in fnmatch.filter(here, pattern)]
 
 
 def _expand(data_dir: str | os.PathLike | None, pattern: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from histo_jax import files
+from histo_jax import catalogue, files
 from histo_jax.data import decode
 from histo_jax.errors import HistoError
 
@@ -61,6 +61,12 @@ class Prepared:
     def n(self) -> int:
         """Records of all splits."""
         return len(self.table["key"])
+
+    @property
+    def entry(self) -> catalogue.Entry | None:
+        """The dataset of the catalogue that it is; None for one's own."""
+        known = self.card["options"].get("catalogue")
+        return catalogue.load().get(known) if known else None
 
     @property
     def shards(self) -> tuple[Path, ...]:

@@ -31,6 +31,7 @@ def make_card(config: Config, mixture: Any, init: dict | None = None) -> dict:
             {"name": s.name, "n": s.n, "content_hash": s.card["content_hash"]} for s in mixture.sets
         ],
         "data_digest": mixture.digest,
+        "data_remarks": list(mixture.remarks),
         "init": init,
         "config": as_dict(config),
         "versions": versions(),

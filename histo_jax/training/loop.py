@@ -227,6 +227,8 @@ def announce(config: Config, directory: Path, mixture: Any, start: int, total: i
     kind = devices[0].device_kind
     print(f"folder   {directory}")
     print(f"data     {mixture.n:,} images: {sets}")
+    for remark in mixture.remarks:
+        print(f"         {remark}")
     print(f"devices  {len(devices)} x {kind}, {batch // len(devices)} images each a step")
     print(f"views    made on the {placement(config)}, recipe {config.augment.recipe}")
     if config.probe.dataset:

@@ -40,5 +40,8 @@ def run(main: Callable[[], int | None], debug: bool = False) -> int:
     except Resume as stop:
         print(stop, file=sys.stderr)
         return os.EX_TEMPFAIL  # 75: "run the same command again"
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return 130

@@ -48,10 +48,10 @@ def read_json(path: str | os.PathLike) -> Any:
         raise HistoError(path, "damaged", f"not readable as JSON: {error}") from error
 
 
-def sha256_file(path: str | os.PathLike) -> str:
+def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
     """Hex digest of a file's bytes."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def append_line(path: str | os.PathLike, value: Any) -> None:

@@ -1,6 +1,7 @@
 """Every labelled set of the catalogue, from a miniature with its quirks."""
 
 import dataclasses
+import hashlib
 import io
 import shutil
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from histo_jax import catalogue
 from histo_jax.catalogue import experts
-from histo_jax.data.catalogued import images
+from histo_jax.data.catalogued import check_archives, images
 from histo_jax.data.config import LabelledConfig
 from tests import folder_builders
 from tests.catalogue_folders import SIDE, draw, fill
@@ -341,3 +342,41 @@ def test_outlines_that_do_not_fit(tmp_path):
     ):
         with refused("config", words):
             folder_builders.builder("histo_outlined", tmp_path, name="x", **options)
+
+
+def test_maps_that_were_read_are_not_read_again(tmp_path, monkeypatch):
+    gleason(tmp_path / "in", 11, {1: 3, 2: 4})
+    gleason(tmp_path / "in", 12, {1: 5, 2: 5})
+    first = images(tmp_path / "in", ENTRIES["gleason2019"], None, tmp_path)
+    monkeypatch.setattr(experts, "read_class", lambda *_: "again")
+    assert images(tmp_path / "in", ENTRIES["gleason2019"], None, tmp_path) == first
+    gleason(tmp_path / "in", 12, {1: 4, 2: 4, 3: 4})
+    items, _ = images(tmp_path / "in", ENTRIES["gleason2019"], None, tmp_path)
+    assert [item.label == "again" for item in items] == [False, True]
+    items, _ = images(tmp_path / "in", ENTRIES["gleason2019"], "highest", tmp_path)
+    assert all(item.label == "again" for item in items)  # another reading
+
+
+@pytest.mark.parametrize(
+    ("name", "archive", "said"),
+    [
+        ("lymph", "other.tar.gz", None),
+        ("glas2015", "warwick_qu_dataset_released_2016_07_08.zip", "checksum"),
+        ("bach", "ICIAR2018_BACH_Challenge.zip", "damaged, or another release"),
+    ],
+)
+def test_archives_that_lie_in_the_folder_are_hashed(tmp_path, name, archive, said):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / archive).write_bytes(b"?")
+    entry = catalogue.find(name)
+    if said == "checksum":
+        with refused(
+            "checksum", f"{archive}: is md5:[0-9a-f]+, not md5:495b2a9f", "fetch it again"
+        ):
+            check_archives(tmp_path, entry)
+        known = f"md5:{hashlib.md5(b'?').hexdigest()}"
+        entry = dataclasses.replace(entry, digests={archive: ("sha256:0", known)})
+        assert check_archives(tmp_path, entry) == [f"{archive} is the file that was published"]
+    else:
+        notes = check_archives(tmp_path, entry)
+        assert [said in note for note in notes] == ([True] if said else [])

@@ -56,7 +56,7 @@ def test_targets_come_back_in_percent():
     outcome, truth = run(prepared(target=True), epochs=20, split_by="grouped")
     assert outcome.shares.shape == (len(truth), 1)
     error = np.abs(outcome.shares[:, 0] - truth).mean()
-    assert error < 8 < np.abs(truth - truth.mean()).mean()
+    assert error < 10 < np.abs(truth - truth.mean()).mean()
     assert -8 < outcome.choice["validation"] < 0  # minus L1 in percent points
 
 
@@ -71,6 +71,7 @@ def test_the_bias_of_targets_starts_at_their_mean():
         assert np.abs(array).max() <= bound and np.std(array) > 0.3 * bound
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_near_chance():
     label = np.random.default_rng(1).permutation(np.arange(240) % 3)
     outcome, truth = run(prepared(n=240, groups=False, label=label), epochs=3, batch_size=120)

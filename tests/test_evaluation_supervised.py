@@ -76,8 +76,9 @@ def reference(kind):
 @pytest.mark.parametrize(
     ("kind", "count", "name"),
     [
-        ("classes", 2, "pmap"), ("classes", 8, "shard_map"),
-        ("segment", 8, "pmap"), pytest.param("segment", 2, "shard_map", marks=pytest.mark.slow),
+        ("classes", 8, "shard_map"), ("segment", 8, "pmap"),
+        pytest.param("classes", 2, "pmap", marks=pytest.mark.slow),
+        pytest.param("segment", 2, "shard_map", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_devices_and_mappers_do_not_change_results(kind, count, name):

@@ -86,6 +86,7 @@ def test_floors_that_do_not_fit_are_refused(world, changes, words):  # noqa: F81
         run.evaluate(config(**changes), {}, None)
 
 
+@pytest.mark.slow
 def test_features_from_a_file_have_no_network_to_train(world, quick_compile):  # noqa: F811
     """Fine-tuning scores networks, and leaves out who is none."""
     world.set = prepared()

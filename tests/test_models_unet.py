@@ -103,7 +103,7 @@ def test_sides_that_cannot_be_halved_five_times_are_refused(small):
         net.apply(variables, jnp.zeros((1, 64, 100, 3)), train=False)
 
 
-@pytest.mark.parametrize("frozen", [None, "layer2"])
+@pytest.mark.parametrize("frozen", [None, pytest.param("layer2", marks=pytest.mark.slow)])
 def test_frozen_parts_keep_their_statistics_and_get_no_gradient(small, frozen):
     net, variables = small
     x = jax.random.normal(jax.random.key(2), (4, 32, 32, 3))

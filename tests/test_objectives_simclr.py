@@ -93,7 +93,11 @@ def one_device():
 
 @pytest.mark.parametrize(
     "devices, mapper",
-    [(8, "pmap"), (8, "shard_map"), pytest.param(2, "shard_map", marks=pytest.mark.slow)],
+    [
+        (8, "pmap"),
+        pytest.param(8, "shard_map", marks=pytest.mark.slow),
+        pytest.param(2, "shard_map", marks=pytest.mark.slow),
+    ],
 )
 def test_any_number_of_devices_gives_the_same_numbers(devices, mapper, truth):
     params, state, want = truth
@@ -105,6 +109,7 @@ def test_any_number_of_devices_gives_the_same_numbers(devices, mapper, truth):
     close(got, want, 1e-10)
 
 
+@pytest.mark.slow
 def test_float32_on_eight_devices(truth, one_device):
     params, state, want = truth
     params, state = jax.tree.map(np.float32, (params, state))

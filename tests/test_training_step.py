@@ -46,8 +46,15 @@ def run(mapper: parallel.Mapper, dtype: str, steps: int = 3):
     return parallel.to_host(now), seen
 
 
-@pytest.mark.parametrize("name", ["pmap", "shard_map"])
-@pytest.mark.parametrize("count", [1, 2, 8])
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [
+        (1, "pmap"), (8, "pmap"), (2, "shard_map"),
+        pytest.param(2, "pmap", marks=pytest.mark.slow),
+        pytest.param(1, "shard_map", marks=pytest.mark.slow),
+        pytest.param(8, "shard_map", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_devices_and_mappers_do_not_change_results(name, count):
     with jax.enable_x64(True):
         want_state, want = reference()
@@ -71,7 +78,7 @@ def reference():
     return _REFERENCE[0]
 
 
-@pytest.mark.parametrize("name", ["pmap", "shard_map"])
+@pytest.mark.parametrize("name", ["pmap", pytest.param("shard_map", marks=pytest.mark.slow)])
 def test_float32_loss_on_8_devices(name):
     _, one = run(parallel.Mapper(name, tuple(jax.devices()[:1])), "float32", steps=1)
     _, eight = run(parallel.Mapper(name, tuple(jax.devices())), "float32", steps=1)

@@ -80,6 +80,7 @@ def test_a_run_starts_from_a_run(tmp_path, file, stream):
     assert card["init"]["sha256"] == weights.digest(before.params, before.batch_stats)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_needs_no_file_and_is_the_same(tmp_path, file, stream):
     whole = parallel.to_host(train(tmp_path / "whole", config(file)))
 
@@ -105,6 +106,7 @@ def test_another_init_is_another_run(tmp_path, file, stream):
         train(tmp_path / "run", config(file, model__init=None))
 
 
+@pytest.mark.slow
 def test_changed_weights_before_the_first_checkpoint_are_refused(tmp_path, file, stream):
     train(tmp_path / "run", config(file))
     shutil.rmtree(tmp_path / "run" / "checkpoints")

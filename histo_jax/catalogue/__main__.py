@@ -106,6 +106,10 @@ def one(entry: Entry) -> Iterator[str]:
         yield from _told("", step)
     for name in entry.files:
         yield from _told("file", name)
+    for name, digests in (entry.digests | entry.doubted).items():
+        doubt = ", not sure" if name in entry.doubted else ""
+        for digest in digests:
+            yield from _told("digest", f"{name} {digest}{doubt}")
     yield "\nWhat must lie in the folder, at any depth, unpacked"
     yield from _layout(entry)
     for quirk in entry.quirks:

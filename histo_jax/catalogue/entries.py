@@ -131,6 +131,8 @@ class Entry:
       paper, release: how many images or slides the paper and the public release have.
       licence, access, homepage, doi, citation: of the data.
       get: how to get them, step by step; `files`: what these are called.
+      digests: of those files, `sha256:…` or `md5:…`, one of which they must have; `doubted`: the
+        same where sources disagree or nobody checks.
       unit: what no split should tear apart, as far as names tell.
       tissue: rule by which slides are cut.
       layout: what lies where.
@@ -157,6 +159,8 @@ class Entry:
     layout: Layout
     confidence: str
     files: tuple[str, ...] = ()
+    digests: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    doubted: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     quirks: tuple[str, ...] = ()
     mpp: float | None = None
     release: int | None = None

@@ -217,6 +217,8 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self._plan, self._known_info, self._page = plan, None, None
         self._open_splits = {item.split for item in plan.items}
         self.log = Log(self.work, self.UNIT, len(plan.items), self.names)
+        if self.config.entry is not None:
+            self.notes += catalogued.check_archives(plan.folder, self.config.entry)
         self.prepare(plan)
         for note in self.notes:
             print(f"{self.title}: note: {note}")

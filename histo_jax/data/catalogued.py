@@ -8,16 +8,22 @@ from typing import Any
 
 from tqdm import tqdm
 
+from histo_jax import files
 from histo_jax.catalogue import Entry, experts, load, tables
 from histo_jax.catalogue.layout import any_of, facts, how, is_meant, pattern
 from histo_jax.data import folders
+from histo_jax.data import plan as plans
 from histo_jax.data.folders import Item
 from histo_jax.errors import HistoError
 from histo_jax.slides.identity import container
 
 
-def images(folder: Path, entry: Entry, variant: str | None) -> tuple[list[Item], list[str]]:
+def images(
+    folder: Path, entry: Entry, variant: str | None, work: Path | None = None
+) -> tuple[list[Item], list[str]]:
     """The images of a dataset below `folder`, and what should be said about them.
+
+    What takes long to read is kept in `work`.
 
     Raises:
       HistoError: `layout`: none there, or not named as the catalogue says; what masks and tables
@@ -37,7 +43,7 @@ def images(folder: Path, entry: Entry, variant: str | None) -> tuple[list[Item],
         items, without = _with_targets(folder, entry, items)
         remarks += without
     if entry.layout.experts:
-        items, without = _with_classes(entry, items, names, variant)
+        items, without = _with_classes(entry, items, names, variant, work)
         remarks += without
     if entry.layout.masks:
         items = _with_masks(entry, items)
@@ -66,6 +72,31 @@ def slides(folder: Path, entry: Entry, variant: str | None) -> tuple[list[Item],
     if not items:
         raise _nothing(folder, entry, variant)
     return items, [*_silent(folder, entry, silent), *_doubts(entry, items, variant)]
+
+
+def check_archives(folder: Path, entry: Entry) -> list[str]:
+    """Hashes the archives of a release that still lie in the folder; what is to be said of them.
+
+    Raises:
+      HistoError: `checksum`: one is not what its publisher gave out.
+    """
+    notes = []
+    known = {**entry.digests, **entry.doubted}
+    for path in (path for path in folders.walk(folder) if path.name in known):
+        wanted = known[path.name]
+        found = [
+            f"{how}:{files.file_digest(path, how)}"
+            for how in sorted({one.partition(":")[0] for one in wanted})
+        ]
+        if set(found) & set(wanted):
+            notes.append(f"{path.name} is the file that was published")
+            continue
+        what = f"is {' '.join(found)}, not {' or '.join(wanted)}"
+        if path.name in entry.digests:
+            remedy = "fetch it again, unpack it again; or remove it if it is a newer release"
+            raise HistoError(path, "checksum", what, remedy)
+        notes.append(f"{path.name} {what}: damaged, or another release")
+    return notes
 
 
 def told(entry: Entry) -> dict[str, str]:
@@ -136,21 +167,33 @@ def _with_targets(folder: Path, entry: Entry, items: list[Item]) -> tuple[list[I
 
 
 def _with_classes(
-    entry: Entry, items: list[Item], names: dict[str, Path], variant: str | None
+    entry: Entry,
+    items: list[Item],
+    names: dict[str, Path],
+    variant: str | None,
+    work: Path | None,
 ) -> tuple[list[Item], list[str]]:
-    """Classes read from the experts' maps."""
+    """Classes read from the experts' maps; those of files read before are taken from `work`."""
     said, reading = entry.layout.experts, variant or experts.READINGS[0]
     # By its name alone: every image has its own pattern, and there may be thousands of files.
     there: dict[str, list[str]] = {}
     for name in names:
         there.setdefault(name.split("/")[-1], []).append(name)
+    path = work and work / "classes.json"  # reading hundreds of maps takes minutes
+    known = files.read_json(path) if path and path.exists() else {}
     labelled = []
     for item in tqdm(items, unit=" images", desc="Reading maps", leave=False):
         wanted = said.file.replace("{stem}", item.file.stem)
         near = there.get(wanted.split("/")[-1], ())
         maps = sorted(names[name] for name in near if pattern(wanted).fullmatch(name))
-        label = experts.read_class(maps, said, reading)
-        labelled.append(dataclasses.replace(item, label=label))
+        stats = [path.stat() for path in maps]
+        facts = [reading, repr(said), *((s.st_size, s.st_mtime_ns) for s in stats)]
+        key = f"{item.name} {plans.digest(facts)}"
+        if key not in known:
+            known[key] = experts.read_class(maps, said, reading)
+        labelled.append(dataclasses.replace(item, label=known[key]))
+    if path:
+        files.write_json(path, known)
     kept = [item for item in labelled if item.label is not None]
     if not kept:
         raise HistoError(items[0].file, "layout", f"no map {said.file} of any image", how(entry))

@@ -22,7 +22,7 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
     def find(self, folder: Path) -> list[Item]:
         config: ImageConfig = self.config
         if config.entry:
-            items, self.notes = catalogued.images(folder, config.entry, config.variant)
+            items, self.notes = catalogued.images(folder, config.entry, config.variant, self.work)
             return items
         return folders.with_ids(folder, folders.images(folder), config.ids)
 

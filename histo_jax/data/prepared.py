@@ -165,12 +165,12 @@ def verify(prepared: Prepared) -> None:
         for _ in pool.map(lambda rows: decode.check_rows(reader, rows), parts):
             pass
     for shard in prepared.shards:
-        if files.sha256_file(shard) != prepared.card["shards"][shard.name]["sha256"]:
+        if files.file_digest(shard) != prepared.card["shards"][shard.name]["sha256"]:
             what = "bytes beside the images differ from those written by the build"
             raise HistoError(shard, "damaged", what, f"copy it again, or {REBUILD}")
     for name, digest in prepared.card.get("beside", {}).items():
         file = prepared.path / name
-        if not file.is_file() or files.sha256_file(file) != digest:
+        if not file.is_file() or files.file_digest(file) != digest:
             what = "is not what the build wrote" if file.exists() else "is gone"
             raise HistoError(file, "damaged", what, f"copy it again, or {REBUILD}")
 
@@ -244,12 +244,12 @@ def write_index(version_dir: str | os.PathLike, card_fields: dict) -> dict:
             shard.name: {
                 "bytes": shard.stat().st_size,
                 "records": count,
-                "sha256": files.sha256_file(shard),
+                "sha256": files.file_digest(shard),
             }
             for shard, count in zip(shards, records, strict=True)
         },
         "beside": {
-            name: files.sha256_file(version_dir / name)
+            name: files.file_digest(version_dir / name)
             for name in BESIDE
             if (version_dir / name).exists()
         },

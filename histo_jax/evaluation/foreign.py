@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from histo_jax.errors import HistoError
-from histo_jax.files import sha256_file
+from histo_jax.files import file_digest
 from histo_jax.models.resnet import ENCODERS
 from histo_jax.training.checkpoint import LoadedEncoder
 from histo_jax.training.initial import open_encoder
@@ -121,5 +121,5 @@ def read_features(path: Path) -> Given:
         raise HistoError(path, "features", "names a key twice", "one row an image")
     if not np.isfinite(x).all():
         raise HistoError(path, "features", "holds numbers that are not finite", "make it again")
-    card = {"source": {"file": path.name, "sha256": sha256_file(path)}}
+    card = {"source": {"file": path.name, "sha256": file_digest(path)}}
     return Given(path, keys.astype(np.str_), x.astype(np.float32), card)

@@ -53,5 +53,5 @@ def load(path: str | Path, *, imagenet: bool = False, want: str | None = None) -
         if imagenet:
             what, remedy = "has a card that says how images are scaled", "leave out imagenet"
             raise HistoError(path, "weights-foreign", what, remedy)
-    source = {"file": path.name, "sha256": files.sha256_file(path), "ignored": filled.ignored}
+    source = {"file": path.name, "sha256": files.file_digest(path), "ignored": filled.ignored}
     return Weights(filled.params, filled.batch_stats, card | {"source": source}, path)

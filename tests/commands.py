@@ -40,6 +40,14 @@ def run(*command: object, devices: int = 1, timeout: float = 300) -> subprocess.
     )
 
 
+def start(*command: object) -> subprocess.Popen:
+    """Starts it and returns at once; what it prints is lost."""
+    return subprocess.Popen(
+        [str(part) for part in command], cwd=ROOT, env=environment(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
 # A machine that has only JAX: importing TensorFlow fails.
 BARE = """
 import runpy, sys

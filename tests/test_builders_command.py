@@ -1,7 +1,6 @@
 """`tfds build` as a user types it: what it prints, how it fails, what a kill leaves."""
 
-import signal
-import subprocess
+import json
 import time
 
 import numpy as np
@@ -74,32 +73,41 @@ def test_more_refusals_are_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_ends_in_the_same_set(tmp_path):
-    slides = tmp_path / "slides"
+def test_killed_twenty_times_it_ends_in_the_same_set(tmp_path):
+    """Each time after at least one more slide was done; nor does the number of workers matter."""
+    slides, killed = tmp_path / "slides", tmp_path / "killed"
     slides.mkdir()
-    for number in range(6):
-        folder_builders.slide(slides / f"{number}.tif", number, 512)
-    start = time.monotonic()
-    done = commands.run(*tfds_build("histo_wsi", LAB, slides, tmp_path / "whole"))
-    assert done.returncode == 0, done.stderr[-3000:]
-    length = time.monotonic() - start
-    whole = open_prepared(tmp_path / "whole", "histo_wsi/lab")
-    rng = np.random.default_rng(0)
-    data = tmp_path / "killed"
-    for delay in sorted(rng.uniform(0.3, 1.0, 6) * length):
-        process = subprocess.Popen(
-            [str(p) for p in tfds_build("histo_wsi", LAB, slides, data)], cwd=commands.ROOT,
-            env=commands.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
+    for number in range(40):
+        folder_builders.slide(slides / f"{number}.tif", number, 1024)
+
+    def build(data, workers, run=commands.run):
+        slow = {"tissue": "ciga2021", "max_tiles": 1000, "tile_size": 32, "workers": workers}
+        config = json.dumps(json.loads(LAB) | slow)
+        return run(*tfds_build("histo_wsi", config, slides, data))
+
+    for workers in (1, 4):
+        done = build(tmp_path / str(workers), workers)
+        assert done.returncode == 0, done.stderr[-3000:]
+    parts, random = killed / ".parts/histo_wsi-lab", np.random.default_rng(0)
+    for kill in range(20):
+        before = len(list(parts.glob("*.zip")))
+        process = build(killed, 1, commands.start)
+        while process.poll() is None and len(list(parts.glob("*.zip"))) == before:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.05))
+        assert process.poll() is None, f"kill {kill + 1} came too late"
+        process.kill()
         process.wait()
-    done = commands.run(*tfds_build("histo_wsi", LAB, slides, data))
-    assert done.returncode == 0, done.stderr[-3000:]
-    resumed = open_prepared(data, "histo_wsi/lab")
-    assert resumed.card["content_hash"] == whole.card["content_hash"]
-    np.testing.assert_array_equal(resumed.table["key"], whole.table["key"])
-    assert [p.name for p in (data / "histo_wsi/lab").iterdir()] == ["1.0.0"]
+    assert len(list(parts.glob("*.zip"))) < 40
+    assert build(killed, 1).returncode == 0
+    one, four, resumed = (
+        open_prepared(data, "histo_wsi/lab") for data in (tmp_path / "1", tmp_path / "4", killed)
+    )
+    for other in (four, resumed):
+        assert other.card["content_hash"] == one.card["content_hash"]
+        for column in ("key", "sha256", "slide"):
+            np.testing.assert_array_equal(other.table[column], one.table[column])
+    assert [p.name for p in (killed / "histo_wsi/lab").iterdir()] == ["1.0.0"]
 
 
 @pytest.mark.slow

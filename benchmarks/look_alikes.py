@@ -4,7 +4,7 @@ python benchmarks/look_alikes.py TISSUE
 
 TISSUE holds images (.png, .tif, .jpg) at any depth, one picture a file; masks are left out. Prints
 which pairs are within NEAR bits of each other, how far the nearest other pair is, and how many
-images stay within NEAR bits of themselves after a change. Flat images are left out, as by `overlap`.
+images stay within NEAR bits of themselves after a change. Flat ones are left out, as by `overlap`.
 """
 
 import argparse

@@ -57,8 +57,9 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     data = config.data
     sets = mixture.open_mixture(
-        data.dir, data.datasets, data.split, data.percent, config.seed, data.exclude_validation
-    )
+        data.dir, data.datasets, data.split, data.percent, config.seed, data.exclude_validation,
+        data.where,
+    )  # fmt: skip
 
     import jax
 

@@ -9,21 +9,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from histo_jax.data import config, demo_set, outlined_set
 from histo_jax.data.drawn import slides, stain
 from histo_jax.data.folders import Item
 from histo_jax.data.log import Log
 from histo_jax.data.prepared import Prepared, open_prepared
 
 BUILDERS = Path(__file__).resolve().parents[1] / "tfds_builders"
-CONFIGS = {
-    "histo_wsi": config.SlideConfig,
-    "histo_patches": config.ImageConfig,
-    "histo_labelled": config.LabelledConfig,
-    "histo_outlined": outlined_set.OutlinedConfig,
-    "histo_demo": demo_set.DemoConfig,
-    "histo_demo_patches": demo_set.DemoPatchesConfig,
-}
 
 
 def builder(
@@ -33,7 +24,8 @@ def builder(
     if str(BUILDERS) not in sys.path:
         sys.path.append(str(BUILDERS))
     module = importlib.import_module(f"{name}.{name}_dataset_builder")
-    return module.Builder(data_dir=data_dir, config=config or CONFIGS[name](**options))
+    kind = type(module.Builder.BUILDER_CONFIGS[0])
+    return module.Builder(data_dir=data_dir, config=config or kind(**options))
 
 
 def build(

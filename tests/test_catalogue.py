@@ -157,9 +157,11 @@ def test_a_page_says_how_to_get_and_build_it(entry):
     for words in (entry.homepage, entry.doi, entry.licence or "unknown: ask", *entry.files):
         assert " ".join(words.split()) in text
     assert "{" not in entry.homepage + entry.citation + "".join(entry.get)  # templates are filled
-    assert f"tfds build tfds_builders/{entry.builder} --config {entry.id} " in text
+    config = "" if entry.validates else f" --config {entry.id}"
+    assert f"tfds build tfds_builders/{entry.builder}{config} --manual_dir" in text
     for variant in entry.layout.variants:
-        assert f'"catalogue": "{entry.id}", "variant": "{variant}"' in text
+        config = f'"catalogue": "{entry.id}", "variant": "{variant}"'
+        assert (f"--config {variant} " if entry.validates else config) in text
 
 
 def test_it_works_without_tensorflow_and_jax(tmp_path):

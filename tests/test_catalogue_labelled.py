@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import re
 import shutil
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_bach(tmp_path):
     names = ("Normal/n001.tif", "Benign/b001.tif", "InSitu/is001.tif", "Invasive/iv001.tif")
     others = [f"{photos}/Thumbs.db", f"{photos}/microscopy_ground_truth.csv", "TestDataset/1.tif"]
     fill(tmp_path / "in", [f"{photos}/{name}" for name in names], others)
-    items, records, _ = read("histo_labelled", tmp_path / "in", tmp_path, "bach")
+    items, records, _ = read("bach", tmp_path / "in", tmp_path, "default")
     assert [told(items)[n.split("/")[1]][0] for n in names] == [
         "normal", "benign", "in situ carcinoma", "invasive carcinoma",
     ]  # fmt: skip
@@ -41,7 +42,7 @@ def test_bach(tmp_path):
 def test_lymph(tmp_path):
     found = ["CLL/sj-03-5521_006.tif", "FL/sj-05-1881-R1_018.tif", "MCL/sj-05-768_004.tif"]
     fill(tmp_path / "in/lymphoma", found, ["FL/.DS_Store", "FL/._sj-05-1881-R1_018.tif"])
-    items, records, _ = read("histo_labelled", tmp_path / "in", tmp_path, "lymph")
+    items, records, _ = read("lymph", tmp_path / "in", tmp_path, "default")
     assert told(items) == {
         "sj-03-5521_006.tif": ("CLL", "sj-03-5521", "", "train"),
         "sj-05-1881-R1_018.tif": ("FL", "sj-05-1881-R1", "", "train"),
@@ -69,7 +70,7 @@ def breakhis(folder):
 
 def test_breakhis_reads_the_doubled_slide_once(tmp_path):
     breakhis(tmp_path / "in")
-    made = build("histo_labelled", tmp_path / "in", tmp_path, config="breakhis")
+    made = build("breakhis", tmp_path / "in", tmp_path, config="default")
     assert made.card["classes"] == ["benign", "malignant"]
     assert made.card["summary"]["skipped"] == {"duplicate": 1}
     found = zip(made.table["label"].tolist(), made.table["patient"].tolist(), strict=True)
@@ -84,7 +85,7 @@ def test_nct_crc_comes_with_its_split(tmp_path):
         "CRC-VAL-HE-7K/ADI/ADI-TCGA-AAICEQFN.tif",
     ]  # fmt: skip
     fill(tmp_path / "in", found, ["NCT-CRC-HE-100K-NONORM/ADI/ADI-AAAFLCLY.tif"])
-    made = build("histo_labelled", tmp_path / "in", tmp_path, config="nct_crc")
+    made = build("nct_crc", tmp_path / "in", tmp_path, config="default")
     table = zip(made.table["split"].tolist(), made.table["label"].tolist(), strict=True)
     assert sorted(table) == [("test", 0), ("train", 0), ("train", 1)]
     assert made.card["classes"] == ["ADI", "TUM"]
@@ -96,10 +97,10 @@ def test_a_release_may_be_known_to_share_images_between_its_splits(tmp_path, mon
     image = Image.open(tmp_path / "in" / found[0])
     image.save(tmp_path / "in" / found[1], dpi=(72, 72))  # other bytes
     with refused("leak", "has the pixels of .*: (test|train) and (test|train) share an image"):
-        build("histo_labelled", tmp_path / "in", tmp_path, config="nct_crc")
+        build("nct_crc", tmp_path / "in", tmp_path, config="default")
     known = dataclasses.replace(ENTRIES["nct_crc"], twins=True)
     monkeypatch.setattr(LabelledConfig, "entry", known)
-    made = build("histo_labelled", tmp_path / "in", tmp_path, config="nct_crc")
+    made = build("nct_crc", tmp_path / "in", tmp_path, config="default")
     assert sorted(made.table["split"].tolist()) == ["test", "train"]
 
 
@@ -186,7 +187,7 @@ def breastpathq(folder, validation=True):
 
 def test_breastpathq_is_in_percent_and_two_raters_are_averaged(tmp_path):
     breastpathq(tmp_path / "in")
-    items, records, _ = read("histo_labelled", tmp_path / "in", tmp_path, "breastpathq")
+    items, records, _ = read("breastpathq", tmp_path / "in", tmp_path, "default")
     assert {item.name.split("/")[-1]: (item.target, item.slide) for item in items} == {
         "99788_1.tif": (7.0, "99788"), "99788_2.tif": (100.0, "99788"),
         "99790_1.tif": (0.0, "99790"), "99854_1.tif": (25.0, "99854"),
@@ -247,7 +248,7 @@ def digestpath(folder, quality=60):
 def test_digestpaths_masks_are_binary(tmp_path):
     positive, drawn = digestpath(tmp_path / "in")
     assert len(np.unique(np.asarray(Image.open(positive / "a_mask.jpg")))) > 2
-    made = build("histo_labelled", tmp_path / "in", tmp_path, config="digestpath2019")
+    made = build("digestpath2019", tmp_path / "in", tmp_path, config="default")
     (record,) = decoded(made).values()
     assert set(np.unique(record["mask"])) == {0, 1}
     assert (record["mask"][..., 0] != drawn).mean() < 0.02
@@ -256,8 +257,7 @@ def test_digestpaths_masks_are_binary(tmp_path):
 
 def test_digestpaths_negatives_are_a_variant_with_empty_masks(tmp_path):
     digestpath(tmp_path / "in")
-    options = {"name": "n", "catalogue": "digestpath2019", "variant": "with_negatives"}
-    items, records, _ = read("histo_labelled", tmp_path / "in", tmp_path, **options)
+    items, records, _ = read("digestpath2019", tmp_path / "in", tmp_path, "with_negatives")
     assert len(items) == 2
     masks = [np.asarray(Image.open(io.BytesIO(r["mask"]))) for r in records]
     assert sorted(mask.max() for mask in masks) == [0, 1]
@@ -308,8 +308,8 @@ def outlined(folder):
 
 def test_bach_seg_draws_masks_from_outlines(tmp_path):
     outlined(tmp_path / "in")
-    options = {"name": "b", "catalogue": "bach_seg", "tile_size": 64, "workers": 1}
-    made = build("histo_outlined", tmp_path / "in", tmp_path, **options)
+    options = {"name": "b", "tile_size": 64, "workers": 1}
+    made = build("bach_seg", tmp_path / "in", tmp_path, **options)
     whole = np.full((256, 256), 9, np.uint8)
     for record in decoded(made).values():
         x, y = int(record["x"]), int(record["y"])
@@ -332,16 +332,16 @@ def test_outlines_that_do_not_fit(tmp_path):
     ):
         (folder / "A01.xml").write_text(text)
         with refused("mask", words):
-            build("histo_outlined", tmp_path / "in", tmp_path, config="bach_seg")
+            build("bach_seg", tmp_path / "in", tmp_path, config="default")
     (folder / "A01.xml").unlink()
     with refused("mask", "no A01.xml beside"):
-        build("histo_outlined", tmp_path / "in", tmp_path, config="bach_seg")
+        build("bach_seg", tmp_path / "in", tmp_path, config="default")
     for options, words in (
-        ({}, "catalogue: names no dataset"),
-        ({"catalogue": "bach_seg", "mpp": 0.5}, "mpp: regions are outlined in pixels of level 0"),
+        ({"mpp": 0.5}, "mpp: regions are outlined in pixels of level 0"),
+        ({"catalogue": "bach"}, "bach is built by tfds_builders/bach, not here"),
     ):
         with refused("config", words):
-            folder_builders.builder("histo_outlined", tmp_path, name="x", **options)
+            folder_builders.builder("bach_seg", tmp_path, name="x", **options)
 
 
 def test_maps_that_were_read_are_not_read_again(tmp_path, monkeypatch):
@@ -380,3 +380,23 @@ def test_archives_that_lie_in_the_folder_are_hashed(tmp_path, name, archive, sai
     else:
         notes = check_archives(tmp_path, entry)
         assert [said in note for note in notes] == ([True] if said else [])
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_each_has_a_builder_that_says_where_it_is_from(name, tmp_path):
+    entry, folder = ENTRIES[name], folder_builders.BUILDERS / name
+    made = folder_builders.builder(name, tmp_path, "default")
+    assert made.config.entry is entry and made.title == f"{name}/default"
+    assert set(made.builder_configs) == {"default", *entry.layout.variants}
+    assert entry.homepage in made.MANUAL_DOWNLOAD_INSTRUCTIONS
+    assert all(file in made.MANUAL_DOWNLOAD_INSTRUCTIONS for file in entry.files)
+    readme, cited = ((folder / file).read_text() for file in ("README.md", "CITATIONS.bib"))
+    assert (
+        f"python -m histo_jax.catalogue {name}" in readme and f"{entry.command} {name}/" in readme
+    )
+    assert all(f"--config {variant} " in readme for variant in entry.layout.variants)
+    year = re.search(r" (\d{4})\. ", entry.citation)[1]
+    assert all(words in cited for words in (entry.homepage, entry.doi, year, f"{{{name},"))
+    assert (folder / "TAGS.txt").read_text().count("\n") == 3
+    with refused("missing", "no such folder, or it is empty", f"histo_jax.catalogue {name}"):
+        made.download_and_prepare()

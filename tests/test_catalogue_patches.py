@@ -155,7 +155,7 @@ def test_what_is_doubtful_is_said(tmp_path):
     ("options", "reason", "words"),
     [
         ({"catalogue": "glas"}, "no-dataset", "did you mean glas2015"),
-        ({"catalogue": "bach"}, "config", "bach is built by histo_labelled, not here"),
+        ({"catalogue": "bach"}, "config", "bach is built by tfds_builders/bach, not here"),
         ({"catalogue": "glas2015", "variant": "x"}, "config", "no variant 'x' .known: none"),
         ({"catalogue": "idcgrade_databiox", "variant": "20"}, "config", "did you mean 20x"),
         ({"variant": "20x"}, "config", "variant: is of no dataset .name `catalogue`"),
@@ -171,11 +171,11 @@ def test_options_that_do_not_fit(options, reason, words):
 
 def test_names_of_configs_are_explained(tmp_path):
     for name, reason, words in (
-        ("bach", "config", "bach is built by histo_labelled"),
+        ("bach", "config", "bach is built by tfds_builders/bach, not here"),
         ("glas201", "config", "did you mean glas2015"),
         ("mylab", "config", "BuilderConfig mylab not found"),
     ):
         with refused(reason, words):
             builder("histo_patches", tmp_path, config=name)
-    with refused("config", "bach_seg is built by histo_outlined, not here"):
+    with refused("config", "bach_seg is built by tfds_builders/bach_seg, not here"):
         builder("histo_labelled", tmp_path, config="bach_seg")

@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from prepared_sets import make_set, refused
+from prepared_sets import make_set, refused, write_set
 
 from histo_jax import catalogue
 from histo_jax.data.mixture import draw, open_mixture, pool_size
@@ -117,3 +117,30 @@ def test_a_mixture_of_shares(data_dir):
     np.testing.assert_allclose(
         weighted.weights, (1, 1, 1)
     )  # by what is drawn, not by what is there
+
+
+def test_sets_by_what_the_catalogue_says(tmp_path):
+    for name, options in {
+        "histo_wsi/tcga_brca": {"catalogue": "tcga_brca"},
+        "histo_wsi/tcga_prad": {"catalogue": "tcga_prad"},
+        "histo_wsi/mylab": {},
+        "histo_patches/lyon19": {"catalogue": "lyon19"},  # breast, colon and prostate, IHC
+        "histo_patches/idc": {"catalogue": "idcgrade_databiox"},
+        "histo_patches/idc_10x": {"catalogue": "idcgrade_databiox", "variant": "10x"},
+    }.items():
+        write_set(tmp_path, name, {"train": [{"image": b"?", "key": name.encode()}]}, options)
+
+    def names(*where):
+        return [n.split("/")[1] for n in open_mixture(tmp_path, "auto", where=where).names]
+
+    assert len(names()) == 6
+    breast = [("organ", "breast")]
+    assert names(*breast) == ["tcga_brca", "idc", "idc_10x", "lyon19"]
+    assert names(*breast, ("organ", "prostate")) == [
+        "tcga_brca", "tcga_prad", "idc", "idc_10x", "lyon19"
+    ]  # fmt: skip
+    assert names(*breast, ("stain", "H&E")) == ["tcga_brca", "idc", "idc_10x"]
+    assert names(*breast, ("magnification", "20x")) == ["tcga_brca", "idc"]
+    assert names(("magnification", "10x"), ("id", "idc*")) == ["idc", "idc_10x"]
+    with refused("no-set", "nothing is left: no set is .*'organ', 'skin'"):
+        names(("organ", "skin"))

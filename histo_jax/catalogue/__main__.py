@@ -5,6 +5,7 @@ python -m histo_jax.catalogue glas2015
 """
 
 import argparse
+import json
 import shutil
 import sys
 import textwrap
@@ -117,10 +118,13 @@ def one(entry: Entry) -> Iterator[str]:
     if entry.confidence != "high":
         yield from _told("note", f"how sure this layout is: {entry.confidence}")
     yield "\nTo build it"
-    yield f"tfds build tfds_builders/{entry.builder} --config {entry.id} --manual_dir <folder>"
+    yield f"{entry.command} <folder>"
     for name in entry.layout.variants:
-        config = f'{{"name": "{entry.id}_{name}", "catalogue": "{entry.id}", "variant": "{name}"}}'
-        yield f"tfds build tfds_builders/{entry.builder} --config '{config}' --manual_dir <folder>"
+        config = name
+        if not entry.validates:
+            known = {"name": f"{entry.id}_{name}", "catalogue": entry.id, "variant": name}
+            config = f"'{json.dumps(known)}'"
+        yield f"tfds build tfds_builders/{entry.builder} --config {config} --manual_dir <folder>"
 
 
 def _layout(entry: Entry) -> Iterator[str]:

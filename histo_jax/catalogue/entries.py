@@ -3,14 +3,9 @@
 import dataclasses
 from collections.abc import Mapping
 
-BUILDERS = {
-    "patch": "histo_patches",
-    "slides": "histo_wsi",
-    "labelled": "histo_labelled",
-    "outlined": "histo_outlined",
-}
+KINDS = ("patch", "slides", "labelled", "outlined")
 CHOICES = {
-    "kind": tuple(BUILDERS),
+    "kind": KINDS,
     "access": ("open", "api", "form", "registration"),
     "unit": ("patient", "slide", "image"),
     "confidence": ("high", "medium", "low"),
@@ -174,8 +169,14 @@ class Entry:
 
     @property
     def builder(self) -> str:
-        """The builder that makes it."""
-        return BUILDERS[self.kind]
+        """The builder that makes it: its own, or that of all sets of its kind."""
+        return {"patch": "histo_patches", "slides": "histo_wsi"}.get(self.kind, self.id)
+
+    @property
+    def command(self) -> str:
+        """What builds the whole of it, but for its folder."""
+        config = "" if self.validates else f" --config {self.id}"
+        return f"tfds build tfds_builders/{self.builder}{config} --manual_dir"
 
     @property
     def validates(self) -> bool:

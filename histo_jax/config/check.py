@@ -19,6 +19,7 @@ def check(config: Any, prefix: str = "config.") -> None:
                 raise HistoError(path, "config", f"is {value!r}", wanted)
     if isinstance(config, Data):
         _check_datasets(f"{prefix}datasets", config.datasets)
+        _check_where(f"{prefix}where", config.where)
 
 
 def _wanted(value: Any, known: tuple, least: Any, above: Any, most: Any, empty: bool) -> str | None:
@@ -43,6 +44,15 @@ def _check_datasets(path: str, value: str | tuple) -> None:
         what = f"holds {entry!r}, wants pairs of a name and a weight or None"
         example = "(('histo_wsi/a', None), ('histo_wsi/b', None))"
         raise HistoError(path, "config", what, f"e.g. {example}")
+
+
+def _check_where(path: str, value: tuple) -> None:
+    for entry in value:
+        match entry:
+            case [("organ" | "stain" | "magnification" | "id"), str()]:
+                continue
+        what = f"holds {entry!r}, wants pairs of organ, stain, magnification or id and a value"
+        raise HistoError(path, "config", what, "e.g. (('organ', 'breast'),)")
 
 
 def field(config: Any, path: str) -> Any:

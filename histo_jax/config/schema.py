@@ -25,6 +25,12 @@ class Data:
     datasets: str | tuple = option(
         "auto", "((name or glob, weight or None), …); auto = all unlabelled sets"
     )
+    where: tuple = option(
+        (),
+        "only sets of which the catalogue says so: (('organ', 'breast'), ('stain', 'H&E'), …); "
+        "organ | stain | magnification | id; one of a name's values, of every name",
+        empty=True,
+    )
     split: str = option("train", "part of the sets")
     percent: float | None = option(
         None, "of each set's images, at least 10 and at most 2,000 a set; None = all",

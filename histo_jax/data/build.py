@@ -148,9 +148,10 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         try:
             return Path(manager.manual_dir)
         except (AssertionError, OSError) as error:
-            raise HistoError(
-                given, "missing", "no such folder, or it is empty", "name yours by --manual_dir"
-            ) from error
+            remedy = "name yours by --manual_dir"
+            if self.config.entry is not None:
+                remedy += f"; python -m histo_jax.catalogue {self.config.entry.id}: how to get it"
+            raise HistoError(given, "missing", "no such folder, or it is empty", remedy) from error
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterable]:
         splits = dict.fromkeys(item.split for item in self._plan.items)

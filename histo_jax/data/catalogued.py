@@ -120,10 +120,8 @@ def card(entry: Entry | None, notes: list[str]) -> dict[str, Any] | None:
 def no_config(configs: Sequence[Any], name: object, what: str) -> HistoError:
     """Why a name is no config: its dataset is another builder's, or nobody's."""
     if name in load():
-        try:
-            type(configs[0])(name=name, catalogue=name)
-        except HistoError as refusal:
-            return refusal
+        what = f"{name} is built by tfds_builders/{load()[name].builder}, not here"
+        return HistoError("--config", "config", what)
     near = difflib.get_close_matches(str(name), [config.name for config in configs], 1)
     remedy = f"did you mean {near[0]}?" if near else "name your own: '{\"name\": …}'"
     return HistoError("--config", "config", what, remedy)

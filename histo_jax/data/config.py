@@ -77,15 +77,28 @@ class FolderConfig(tfds.core.BuilderConfig):
 
 
 def catalogued(kind: type[FolderConfig]) -> list[FolderConfig]:
-    """A config for each dataset of the catalogue that builders of this kind make."""
+    """A config for each dataset of the catalogue that one builder of this kind makes."""
     entries = datasets.load().values()
     return [kind(name=e.id, catalogue=e.id) for e in entries if e.kind == kind.KIND]
+
+
+def variants(kind: type[FolderConfig]) -> list[FolderConfig]:
+    """The configs of one dataset's own builder: the whole, and each of its variants."""
+    whole = kind(name="default")
+    return [whole, *(kind(name=name, variant=name) for name in whole.entry.layout.variants)]
+
+
+def how_to_get(name: str) -> str:
+    """A dataset's files, step by step."""
+    entry = datasets.find(name)
+    wanted = " ".join([*entry.get, *entry.files])
+    return f"{entry.homepage} {wanted} python -m histo_jax.catalogue {name} says more."
 
 
 def _check_dataset(name: str, kind: str, variant: str | None) -> None:
     entry = datasets.find(name)
     if entry.kind != kind:
-        what = f"{name} is built by {entry.builder}, not here"
+        what = f"{name} is built by tfds_builders/{entry.builder}, not here"
         raise HistoError("--config, catalogue", "config", what)
     known = entry.layout.variants
     if variant is not None and variant not in known:

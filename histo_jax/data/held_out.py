@@ -1,7 +1,6 @@
 """Leaves out of pretraining what a validation set is known to hold."""
 
 import collections
-import fnmatch
 import os
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +11,7 @@ from histo_jax.data import overlap
 from histo_jax.data.overlap import Part
 from histo_jax.data.prepared import Prepared, list_prepared, open_prepared
 
-SETS = ("histo_labelled/*", "histo_outlined/*")  # the sets of our builders that are scored
+OWN = "histo_labelled"  # the builder of one's own sets that are scored
 
 
 def leave_out(
@@ -33,10 +32,11 @@ def leave_out(
       The rows that stay, and what is to be said: what went and why, and what nobody could check.
     """
     names = {s.name for s in sets}
+    builders = {OWN, *(entry.builder for entry in catalogue.load().values() if entry.validates)}
     held_out = [
         open_prepared(data_dir, name)
         for name in list_prepared(data_dir)
-        if name not in names and any(fnmatch.fnmatch(name, pattern) for pattern in SETS)
+        if name not in names and name.split("/")[0] in builders
     ]
     against = [part for one in held_out for part in overlap.parts_of(one)]
     kept, said = [], []

@@ -88,6 +88,7 @@ def open_mixture(
     percent: float | None = None,
     seed: int = 0,
     exclude_validation: bool = False,
+    where: Sequence[tuple[str, str]] = (),
 ) -> Mixture:
     """Opens and checks the sets of a run.
 
@@ -99,6 +100,7 @@ def open_mixture(
       split: `train`, `train+test`, `all`.
       percent: of the images of each set, see `draw`; None = all.
       seed: of that draw.
+      where: only sets of which the catalogue says so, see `says`.
       exclude_validation: leave out first what a prepared validation set holds, see `held_out`.
 
     Raises:
@@ -125,6 +127,7 @@ def open_mixture(
     sets = [open_prepared(data_dir, name) for name in names]
     if auto:
         sets = [s for s in sets if s.entry is None or s.entry.pool]
+    sets = [s for s in sets if says(s, where)]
     rows, remarks = [_rows(s, split) for s in sets], []
     if exclude_validation:
         rows, remarks = held_out.leave_out(data_dir, sets, rows)
@@ -137,8 +140,9 @@ def open_mixture(
     }
     kept = [(s, r) for s, r in zip(sets, rows, strict=True) if len(r)]
     if not kept:
-        what = f"nothing is left: {'; '.join(remarks) or 'no set to pretrain on'}"
-        raise HistoError(FIELD, "no-set", what, "name other sets, or exclude_validation=False")
+        why = remarks or [f"no set is {where}" if where else "none is of the pool"]
+        what = f"nothing is left: {'; '.join(why)}"
+        raise HistoError(FIELD, "no-set", what, "name other sets, or ask for less")
     return Mixture(
         sets=tuple(s for s, _ in kept),
         split=split,
@@ -146,6 +150,28 @@ def open_mixture(
         weights=tuple(weights[s.name] for s, _ in kept) if any(weighted) else None,
         remarks=tuple(remarks),
     )
+
+
+def says(prepared: Prepared, where: Sequence[tuple[str, str]]) -> bool:
+    """Whether the catalogue says this of a set, of every name one of the values asked for.
+
+    Args:
+      prepared: a set; of one that is not in the catalogue nothing is said.
+      where: (`organ`, `stain`, `magnification` or `id`, pattern), e.g. `("organ", "breast")`;
+        a variant that is called by a magnification is of that one alone.
+    """
+    entry = prepared.entry
+    if not where or entry is None:
+        return not where
+    variant = prepared.card["options"].get("variant") or ""
+    for name in {name for name, _ in where}:
+        known = getattr(entry, name).split(", ")
+        if name == "magnification" and variant in known:
+            known = [variant]
+        wanted = [pattern for key, pattern in where if key == name]
+        if not any(fnmatch.fnmatch(one, pattern) for one in known for pattern in wanted):
+            return False
+    return True
 
 
 def pool_size(n: int, percent: float | None) -> int:

@@ -16,7 +16,7 @@ from histo_jax.errors import HistoError
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class OutlinedConfig(SlideConfig):
-    """Options of histo_outlined: those of slides, with the paper's tiles of 1024, all of them."""
+    """Options of bach_seg: those of slides, with the paper's tiles of 1024, all of them."""
 
     KIND = "outlined"
     tile_size: int = 1024
@@ -25,9 +25,6 @@ class OutlinedConfig(SlideConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.catalogue is None:
-            remedy = "your own masks go to histo_labelled"
-            raise HistoError("--config, catalogue", "config", "names no dataset", remedy)
         if self.mpp is not None:
             what = "regions are outlined in pixels of level 0"
             raise HistoError("--config, mpp", "config", what, "leave it out")

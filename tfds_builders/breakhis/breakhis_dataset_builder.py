@@ -1,0 +1,26 @@
+"""BreakHis: 7,909 breast images at four magnifications, benign or malignant."""
+
+import dataclasses
+
+from histo_jax.data.build import one_line_errors
+from histo_jax.data.config import LabelledConfig, how_to_get, variants
+from histo_jax.data.image_set import LabelledBuilder
+
+one_line_errors()
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(LabelledConfig):
+    """Options of breakhis: those of labelled images."""
+
+    catalogue: str | None = "breakhis"
+
+
+class Builder(LabelledBuilder):
+    """`tfds build tfds_builders/breakhis --manual_dir …`"""
+
+    BUILDER_CONFIGS = variants(Config)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = how_to_get("breakhis")
+
+    def _generate_examples(self, split):
+        return self.records(split)

@@ -1,0 +1,26 @@
+"""BreastPathQ: 2,579 breast patches of 512 pixels with their cellularity in percent."""
+
+import dataclasses
+
+from histo_jax.data.build import one_line_errors
+from histo_jax.data.config import LabelledConfig, how_to_get, variants
+from histo_jax.data.image_set import LabelledBuilder
+
+one_line_errors()
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(LabelledConfig):
+    """Options of breastpathq: those of labelled images."""
+
+    catalogue: str | None = "breastpathq"
+
+
+class Builder(LabelledBuilder):
+    """`tfds build tfds_builders/breastpathq --manual_dir …`"""
+
+    BUILDER_CONFIGS = variants(Config)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = how_to_get("breastpathq")
+
+    def _generate_examples(self, split):
+        return self.records(split)

@@ -1,0 +1,26 @@
+"""DigestPath 2019: colon images with masks of malignant tissue."""
+
+import dataclasses
+
+from histo_jax.data.build import one_line_errors
+from histo_jax.data.config import LabelledConfig, how_to_get, variants
+from histo_jax.data.image_set import LabelledBuilder
+
+one_line_errors()
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class Config(LabelledConfig):
+    """Options of digestpath2019: those of labelled images."""
+
+    catalogue: str | None = "digestpath2019"
+
+
+class Builder(LabelledBuilder):
+    """`tfds build tfds_builders/digestpath2019 --manual_dir …`"""
+
+    BUILDER_CONFIGS = variants(Config)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = how_to_get("digestpath2019")
+
+    def _generate_examples(self, split):
+        return self.records(split)

@@ -1,6 +1,7 @@
 import io
 import json
 import sys
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -64,6 +65,24 @@ def test_a_picture_stays_like_itself_and_unlike_others(change):
     assert (own <= fingerprints.NEAR).mean() > 0.9
     assert apart[~np.eye(len(apart), dtype=bool)].min() > fingerprints.NEAR
     assert len({a[0] for a in after} & {fingerprints.of(np.asarray(im))[0] for im in drawn}) == 0
+
+
+def test_an_image_may_look_like_several():
+    def part(*hashes):
+        flat = np.zeros(len(hashes), bool)
+        return SimpleNamespace(
+            rows=np.arange(len(hashes)),
+            prints=fingerprints.Fingerprints(flat, np.array(hashes, np.uint64), flat),
+        )
+
+    (found,) = overlap.alike([part(0b0, 0b111 << 40, 0b0)], [part(0b1), part(0b11, 2**40 - 1)])
+    assert found.tolist() == [True, False, True]
+    (found,) = overlap.alike([part(0b0)], [part(0b1)])
+    assert found.tolist() == [True]
+    first, second, third = part(0b0), part(0b1), part(0b11)
+    looks = overlap._Looks([first, second, third])
+    assert [looks.like(0, j).tolist() for j in range(3)] == [[False], [True], [True]]
+    assert [looks.like(j, 0).tolist() for j in range(3)] == [[False], [True], [True]]
 
 
 def test_blank_images_are_like_none():

@@ -135,8 +135,8 @@ class _Looks:
         there = self.count[j] > (i == j)
         u, v = self.pairs.T
         known = there.copy()
-        known[u] |= self.count[j][v] > 0
-        known[v] |= self.count[j][u] > 0
+        known[u[self.count[j][v] > 0]] = True
+        known[v[self.count[j][u] > 0]] = True
         prints = self.parts[i].prints
         found = np.zeros(len(prints.look), bool)
         at = np.searchsorted(self.distinct, prints.look[~prints.flat])

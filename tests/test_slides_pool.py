@@ -155,6 +155,14 @@ def test_bad_slides_cost_only_themselves(tmp_path, misbehaving):
     assert not children()
 
 
+def test_a_dying_workers_last_words_are_about_its_slide(tmp_path, misbehaving):
+    """Whatever it printed about slides before: b.svs, between the two attempts."""
+    paths = write_slides(tmp_path / "slides", ["a.svs", "die.svs", "b.svs"])
+    outcomes = cut_slides(jobs(paths), RULE, tmp_path / "parts", 1)
+    [told] = [o.error.what for o in outcomes if o.error]
+    assert told == "worker killed by signal 6: library noise on stdout"
+
+
 def test_openslides_abort_is_survived(tmp_path, misbehaving):
     """The real thing: GLib gives up on a tile of 128 x 1091018848 pixels."""
     [path] = write_slides(tmp_path, ["unguarded.svs"])

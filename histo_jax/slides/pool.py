@@ -140,7 +140,7 @@ class _Supervisor:
         search = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search)}
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        noise = tempfile.TemporaryFile("a+b")
+        noise = tempfile.TemporaryFile(buffering=0)
         process = subprocess.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
@@ -161,7 +161,8 @@ class _Supervisor:
 
     def assign(self, worker: _Worker) -> None:
         worker.job, worker.attempt = self.waiting.popleft()
-        worker.noise.truncate(0)
+        worker.noise.seek(0)  # for the worker too: it would go on where it was, behind zeros
+        worker.noise.truncate()
         worker.began = time.monotonic()
         worker.deadline = worker.began + self.timeout_s
         self.send(worker, dataclasses.asdict(worker.job) | self.order)

@@ -19,7 +19,8 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Opens a file for writing that appears under `path` only when complete and on disk."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    random = os.urandom(4).hex()  # processes of two machines may share a pid
+    temporary = path.with_name(f".{path.name}.tmp.{random}")
     try:
         with open(temporary, "wb") as file:
             yield file

@@ -180,6 +180,7 @@ def check_benchmark(monkeypatch, arguments):
 
 
 def check_tfds(monkeypatch, arguments):
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     from tensorflow_datasets.scripts.cli import build, cli_utils
 
     from histo_jax.data.slide_set import tile_rule
@@ -188,7 +189,13 @@ def check_tfds(monkeypatch, arguments):
     folder, *flags = arguments
     name = Path(folder).name
     assert (ROOT / folder / f"{name}_dataset_builder.py").is_file()
-    chosen = cli_utils.make_flags_parser(build.Args, "")(["tfds", *flags]).generation.config
+    generation = cli_utils.make_flags_parser(build.Args, "")(["tfds", *flags]).generation
+    chosen, beam = generation.config, generation.beam_pipeline_options
+    if beam:
+        options = PipelineOptions([f"--{option}" for option in beam.split(",")])
+        known = options.get_all_options(drop_default=True)
+        assert set(known) == {option.split("=")[0] for option in beam.split(",")}
+        assert known["runner"] in StandardOptions.KNOWN_RUNNER_NAMES
     monkeypatch.syspath_prepend(folder_builders.BUILDERS)
     builder = importlib.import_module(f"{name}.{name}_dataset_builder").Builder
     if chosen and chosen.startswith("{"):

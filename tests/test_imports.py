@@ -20,7 +20,17 @@ ROOMS = {
     "slides": (("catalogue",), ("numpy", "openslide", "PIL", "scipy")),
     "data": (
         ("catalogue", "slides", "pages"),
-        ("tensorflow", "tensorflow_datasets", "numpy", "PIL", "scipy", "jax", "tqdm", "tifffile"),
+        (
+            "tensorflow",
+            "tensorflow_datasets",
+            "apache_beam",
+            "numpy",
+            "PIL",
+            "scipy",
+            "jax",
+            "tqdm",
+            "tifffile",
+        ),
     ),
     "augment": ((), ("jax", "numpy")),
     "models": ((), ("jax", "flax")),
@@ -87,6 +97,8 @@ def test_room_keeps_its_door(path):
             assert top in theirs, f"{room} may not import {name}"
             if top == "jax" and room == "data":
                 assert inside.name in JAX_IN_DATA, f"{inside} may not import jax"
+            if top == "apache_beam":
+                assert str(inside) == "data/beam.py", f"{inside} may not import {name}"
             if top == "flax":
                 assert name.startswith("flax.linen"), f"{inside}: only flax.linen, not {name}"
 

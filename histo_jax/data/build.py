@@ -42,10 +42,12 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     UNIT = "images"
+    BEAM = False  # whether `--beam_pipeline_options` may spread its work over machines
 
     def __init__(self, **arguments: Any):
         self._plan: Plan | None = None
         self._known_info: tfds.core.DatasetInfo | None = None
+        self.beam_options: Any = None  # Beam's PipelineOptions; None: this machine alone
         self.notes: list[str] = []  # what `find` has to say about a dataset of the catalogue
         try:
             super().__init__(**arguments)
@@ -127,6 +129,10 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if wanted != SHARDS:
             remedy = "leave out --file_format"
             raise HistoError(self.data_dir, "file-format", "prepared sets are TFRecord", remedy)
+        self.beam_options = download_config.beam_options
+        if self.beam_options is not None and not self.BEAM:
+            what = "images are read on one machine, only slides are cut on many"
+            raise HistoError("--beam_pipeline_options", "beam", what, "leave it out")
         with files.lock(self.work / "build.lock"):
             self._tidy()
             plan = self._survey(self.folder(download_dir, download_config))

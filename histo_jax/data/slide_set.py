@@ -28,6 +28,7 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
     """Slides to tiles. Finished parts lie in `self.work` and are not cut twice."""
 
     UNIT = "slides"
+    BEAM = True
 
     def find(self, folder: Path) -> list[Item]:
         config: SlideConfig = self.config
@@ -42,9 +43,14 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
         rule = tile_rule(config)
         self._tell_space(plan)
         jobs = [Job(str(item.file), item.mpp) for item in plan.items]
-        workers = config.workers or cores()
+        limits = (config.timeout_s, config.memory_bytes)
+        if self.beam_options is None:
+            cutting = cut_slides(jobs, rule, self.work, config.workers or cores(), *limits)
+        else:
+            from histo_jax.data import beam  # Beam takes seconds to import
+
+            cutting = beam.cut_slides(jobs, rule, self.work, self.beam_options, *limits)
         outcomes = {}
-        cutting = cut_slides(jobs, rule, self.work, workers, config.timeout_s, config.memory_bytes)
         bar = tqdm(cutting, total=len(jobs), unit=" slides", desc="Cutting slides", leave=False)
         tiles = 0
         for outcome in bar:

@@ -72,12 +72,19 @@ def cut_slides(
       HistoError: `locked`, `worker-start`, or `write-failed` (the disk, not a slide, is at fault).
     """
     parts_dir = Path(parts_dir)
-    with lock(parts_dir / ".lock"):
-        for leftover in parts_dir.glob(".*.zip.tmp.*"):  # of a build that was killed
-            leftover.unlink(missing_ok=True)
-        supervisor = _Supervisor(jobs, rule, parts_dir, timeout_s, memory_bytes)
+    with hold(parts_dir):
+        supervisor = Supervisor(jobs, rule, parts_dir, timeout_s, memory_bytes)
         with contextlib.closing(supervisor):
             yield from supervisor.outcomes(max(1, workers))
+
+
+@contextlib.contextmanager
+def hold(parts_dir: Path) -> Iterator[None]:
+    """Keeps other builds out of the folder of parts, and sweeps what a killed one left."""
+    with lock(parts_dir / ".lock"):
+        for leftover in parts_dir.glob(".*.zip.tmp.*"):
+            leftover.unlink(missing_ok=True)
+        yield
 
 
 @dataclasses.dataclass(eq=False)
@@ -92,7 +99,7 @@ class _Worker:
     rest: bytes = b""  # of a line that has not come whole
 
 
-class _Supervisor:
+class Supervisor:
     """Starts, feeds, watches and ends workers; one thread, no locks."""
 
     def __init__(
@@ -113,6 +120,12 @@ class _Supervisor:
         for worker in list(self.workers):
             self.end(worker)
         self.selector.close()
+
+    def cut(self, job: Job) -> Outcome:
+        """Does one job, by a worker that stays for the next."""
+        self.waiting.append((job, 1))
+        [outcome] = self.outcomes(1)
+        return outcome
 
     def outcomes(self, most: int) -> Iterator[Outcome]:
         while True:

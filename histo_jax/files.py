@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic write, digest, lock, journal."""
+"""Files that are whole or absent: atomic write, digest, lock, journal; and whose code this is."""
 
 import contextlib
 import csv
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -119,3 +120,16 @@ def lock(path: str | os.PathLike) -> Iterator[None]:
         file.write(f"pid {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with `+` where it has changes; None where this is no checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # git would go on looking, in the folders around it
+        return None
+    try:
+        ask = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+"]
+        done = subprocess.run(ask, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -87,3 +87,14 @@ def test_exit_statuses():
     assert errors.run(resume) == 75
     assert errors.run(interrupt) == 130
     assert errors.run(lambda: None) == 0
+
+
+def test_the_commit_is_that_of_the_checkout_and_of_no_folder_around_it(tmp_path, monkeypatch):
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org")
+    for command in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "x")):
+        subprocess.run([*git, *command], check=True)
+    done = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "histo_jax" / "files.py"))
+    assert files.git_commit() == done.stdout.strip()
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "site-packages/histo_jax/files.py"))
+    assert files.git_commit() is None

@@ -13,7 +13,8 @@ from histo_jax.evaluation.foreign import Given
 from histo_jax.evaluation.labelled import Labelled, Plan
 from histo_jax.evaluation.masks import Masked, Originals
 from histo_jax.evaluation.segment import Segmented
-from histo_jax.training.card import as_dict, git_commit, versions
+from histo_jax.files import git_commit
+from histo_jax.training.card import as_dict, versions
 from histo_jax.training.checkpoint import LoadedEncoder
 
 

@@ -4,12 +4,11 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
-import subprocess
-from pathlib import Path
 from typing import Any
 
 from histo_jax import __version__
 from histo_jax.config import Config
+from histo_jax.files import git_commit
 
 MEAN = STD = (0.5, 0.5, 0.5)  # of the views, to [-1, 1]
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -57,14 +56,3 @@ def versions() -> dict[str, str]:
         "histo_jax": __version__,
         **{name: importlib.metadata.version(name) for name in PACKAGES},
     }
-
-
-def git_commit() -> str | None:
-    """The checkout's commit, with `+` where it has changes; None where this is no checkout."""
-    root = Path(__file__).resolve().parents[2]
-    try:
-        ask = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+"]
-        done = subprocess.run(ask, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histo_jax.data.prepared import Prepared, open_prepared, write_index
+from histo_jax.data.prepared import Prepared, open_prepared, write_card, write_index
 from histo_jax.errors import HistoError
 
 
@@ -78,7 +78,7 @@ def write_set(
             shard = f"{builder}-{split}.tfrecord-{number:05d}-of-00002"
             write_shard(folder / shard, part)
     facts = {"options": options or {}, "options_digest": "", "sources": {}, "summary": {}}
-    write_index(folder, facts)
+    write_card(write_index(folder, facts))
     return open_prepared(data_dir, name)
 
 

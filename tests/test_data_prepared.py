@@ -96,7 +96,7 @@ def test_equal_builds_in_other_shards_have_one_content_hash(original, tmp_path):
     reader = decode.Reader(a)
     examples = [{"key": k.encode(), "image": reader.read(i)} for i, k in enumerate(a.table["key"])]
     write_shard(b.path / "histo_patches-train.tfrecord-00000-of-00001", examples[::-1])
-    assert prepared.write_index(b.path, {})["content_hash"] == a.card["content_hash"]
+    assert prepared.write_index(b.path, {}).card["content_hash"] == a.card["content_hash"]
 
 
 def test_list_and_default_dir(original, tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def test_deep_verify_looks_at_the_files_beside_the_shards(tmp_path, name, damage
     made = make_set(tmp_path, n=4)
     for beside in prepared.BESIDE:
         (made.path / beside).write_text("{}")
-    prepared.write_index(made.path, {})
+    prepared.write_card(prepared.write_index(made.path, {}))
     opened = prepared.open_version(made.path)
     prepared.verify(opened)
     if damage == "gone":
@@ -227,7 +227,7 @@ def test_image_that_does_not_decode_is_named(tmp_path):
     examples = [{"key": b"k1", "image": encode(pixels(0, 1), "PNG")},
                 {"key": b"k2", "image": b"no image"}]  # fmt: skip
     write_shard(folder / "a-train.tfrecord-00000-of-00001", examples)
-    prepared.write_index(folder, {})
+    prepared.write_card(prepared.write_index(folder, {}))
     opened = prepared.open_version(folder)
     expected = ("damaged", "record k2", "does not decode", "verify")
     with refused(*expected):
@@ -238,7 +238,7 @@ def test_image_that_does_not_decode_is_named(tmp_path):
 
 def test_write_index_refuses_what_a_build_must_not_leave(tiny):
     def again():
-        prepared.write_index(tiny.path, {})
+        prepared.write_card(prepared.write_index(tiny.path, {}))
 
     shard = tiny.shards[0]
     data = shard.read_bytes()

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 
 import histo_jax
 from histo_jax import files
-from histo_jax.data import catalogued, prepared, record
+from histo_jax.data import card_page, catalogued, prepared, record
 from histo_jax.data import plan as plans
 from histo_jax.data.config import OPERATIONAL, FolderConfig
 from histo_jax.data.folders import Item
@@ -98,7 +98,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """The records of some items, in any order."""
 
     def page(self, version: Path) -> Path | None:
-        """Writes a page about the set into its version folder; none here."""
+        """Writes a page about what the set was made of into its version folder; none here."""
         return None
 
     # What TFDS calls.
@@ -221,7 +221,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _build(self, plan: Plan, download_config: Any, **arguments: Any) -> None:
         version = Path(self.data_dir)
-        self._plan, self._known_info, self._page = plan, None, None
+        self._plan, self._known_info, self._pages = plan, None, []
         self._open_splits = {item.split for item in plan.items}
         self.log = Log(self.work, self.UNIT, len(plan.items), self.names)
         if self.config.entry is not None:
@@ -249,29 +249,33 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise
         shutil.rmtree(self._old, ignore_errors=True)
         print(f"{self.title}: {self.log.told()}\n{version}")
-        if self._page is not None:
-            print(f"look at it: {self._page}")
+        for page in self._pages:
+            print(f"look at it: {page}")
         if download_config.max_examples_per_split is not None:
             print("a sample, not a set: it has no card, and the next build replaces it")
 
     def _finish(self, plan: Plan, version: Path) -> None:
-        """Writes the quarantine, the page, the index and last the card."""
+        """Writes the quarantine, the index, the pages and last the card."""
         shutil.copyfile(self.log.path, version / self.log.path.name)
-        self._page = self.page(version)
+        page = self.page(version)
         options = self.options()
         versions = {name: importlib.metadata.version(name) for name in _VERSIONS}
-        prepared.write_index(
+        notes = [] if self.names.hidden else self.notes  # they name files
+        made = prepared.write_index(
             version,
             {
                 "classes": list(plan.classes) if plan.classes else None,
                 "options": options,
                 "options_digest": plans.digest(options),
-                "catalogue": catalogued.card(self.config.entry, self.notes),
+                "catalogue": catalogued.card(self.config.entry, notes),
                 "sources": plan.sources,
                 "summary": self.log.summary(),
                 "versions": {"histo_jax": histo_jax.__version__, **versions},
+                "git_commit": files.git_commit(),
             },
         )
+        self._pages = [card_page.write_page(made), *([page] if page else [])]
+        prepared.write_card(made)
 
     def _check_space(self, plan: Plan) -> None:
         needed = self.bytes_needed(plan)

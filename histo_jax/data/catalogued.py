@@ -113,8 +113,12 @@ def card(entry: Entry | None, notes: list[str]) -> dict[str, Any] | None:
     """What the card says of a dataset, and of what was odd about the folder."""
     if entry is None:
         return None
-    names = ("id", "name", "licence", "citation", "paper", "release", "unit", "confidence")
-    return {name: getattr(entry, name) for name in names} | {"notes": notes}
+    names = (
+        "id", "name", "organ", "stain", "magnification", "licence", "citation", "homepage", "doi",
+        "paper", "release", "unit", "confidence",
+    )  # fmt: skip
+    told = {name: getattr(entry, name) for name in names}
+    return told | {"quirks": list(entry.quirks), "notes": notes}
 
 
 def no_config(configs: Sequence[Any], name: object, what: str) -> HistoError:

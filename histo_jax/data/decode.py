@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import io
 import itertools
 import math
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from histo_jax.errors import HistoError
 
@@ -125,7 +127,7 @@ class _File:
 
 
 def scan_shard(shard: Path, number: int, split: str, columns: dict[str, list]) -> None:
-    """Appends what the index needs of every record of a shard to lists in `columns`.
+    """Appends what index and card need of every record of a shard to lists in `columns`.
 
     Raises:
       HistoError: a record is cut, damaged or has no image or key.
@@ -144,6 +146,8 @@ def scan_shard(shard: Path, number: int, split: str, columns: dict[str, list]) -
                 "sha256": hashlib.sha256(_image(example)).hexdigest(),
                 **{name: _bytes(example, name).decode() for name in _TEXT},
                 **{name: _number(example, name) for name in _NUMBERS},
+                "size": _size(_image(example)),
+                "mask": bool(_bytes(example, "mask")),
             }
             for name, value in row.items():
                 columns.setdefault(name, []).append(value)
@@ -156,6 +160,15 @@ def scan_shard(shard: Path, number: int, split: str, columns: dict[str, list]) -
 
 def _image(example: Any) -> bytes:
     return example.features.feature["image"].bytes_list.value[0]
+
+
+def _size(encoded: bytes) -> tuple[int, int] | None:
+    """Width and height by the image's header; None where it has none."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            return image.size
+    except OSError:
+        return None
 
 
 def _bytes(example: Any, name: str) -> bytes:

@@ -15,11 +15,14 @@ import numpy as np
 
 from histo_jax import catalogue, files
 from histo_jax.data import decode
+from histo_jax.data.counts import counts
 from histo_jax.errors import HistoError
 
 SCHEMA = 1
 CARD, INDEX = "card.json", "index.npz"
-BESIDE = ("dataset_info.json", "features.json", "quarantine.jsonl")  # TFDS's, and the build's
+# What may lie beside shards, card and index: TFDS's files, and the build's.
+BESIDE = ("dataset_info.json", "features.json", "quarantine.jsonl", "slides.html", "card.html")
+DRAWN = "histo_demo"  # starts the names of the builders of drawn tissue
 REBUILD = "build it again with `tfds build --overwrite`"
 _SHARD = re.compile(r".+-(?P<split>[^-]+)\.tfrecord-\d{5,}-of-(?P<count>\d{5,})")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -198,11 +201,11 @@ def shard_files(version_dir: Path) -> list[Path]:
     return sorted(p for p in version_dir.iterdir() if _SHARD.fullmatch(p.name))
 
 
-def write_index(version_dir: str | os.PathLike, card_fields: dict) -> dict:
-    """Scans the shards of a finished build, writes `index.npz`, then `card.json`; returns the card.
+def write_index(version_dir: str | os.PathLike, card_fields: dict) -> Prepared:
+    """Scans the shards of a finished build and writes `index.npz`; the card is only in memory.
 
-    The card is written last: a folder with a card is complete. `card_fields` gives the builder's
-    part (`name, classes, options, …`); what can be counted here is counted here.
+    `write_card` ends the build. `card_fields` gives the builder's part of the card (`classes,
+    options, …`); what can be counted is counted here.
 
     Raises:
       HistoError: no shard, a damaged record, a key that comes twice.
@@ -210,10 +213,10 @@ def write_index(version_dir: str | os.PathLike, card_fields: dict) -> dict:
     version_dir = Path(version_dir)
     (version_dir / CARD).unlink(missing_ok=True)
     shards = shard_files(version_dir)
-    counts = {s.name[: -len("00000-of-00000")]: int(_SHARD.fullmatch(s.name)["count"])
-              for s in shards}  # fmt: skip
-    if not shards or len(shards) != sum(counts.values()):
-        what = f"{len(shards)} TFRecord shards of {sum(counts.values())}"
+    expected = {s.name[: -len("00000-of-00000")]: int(_SHARD.fullmatch(s.name)["count"])
+                for s in shards}  # fmt: skip
+    if not shards or len(shards) != sum(expected.values()):
+        what = f"{len(shards)} TFRecord shards of {sum(expected.values())}"
         raise HistoError(version_dir, "missing-shard", what, REBUILD)
 
     columns: dict[str, list] = {}
@@ -237,6 +240,7 @@ def write_index(version_dir: str | os.PathLike, card_fields: dict) -> dict:
         **card_fields,
         "schema": SCHEMA,
         "n": len(table["key"]),
+        "counts": counts(table, columns, card_fields.get("classes")),
         "content_hash": content_hash(
             table["key"], table["sha256"], table.get("label"), table.get("target")
         ),
@@ -248,15 +252,19 @@ def write_index(version_dir: str | os.PathLike, card_fields: dict) -> dict:
             }
             for shard, count in zip(shards, records, strict=True)
         },
-        "beside": {
-            name: files.file_digest(version_dir / name)
-            for name in BESIDE
-            if (version_dir / name).exists()
-        },
         "index_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
     }  # fmt: skip
-    files.write_json(version_dir / CARD, card)
-    return card
+    return Prepared(card["name"], version_dir, card, table)
+
+
+def write_card(prepared: Prepared) -> None:
+    """Ends a build: hashes the files beside the shards, then writes `card.json`.
+
+    A folder with a card is complete, so whatever is to lie in it must lie there before.
+    """
+    present = [name for name in BESIDE if (prepared.path / name).exists()]
+    beside = {name: files.file_digest(prepared.path / name) for name in present}
+    files.write_json(prepared.path / CARD, prepared.card | {"beside": beside})
 
 
 def _typed(columns: dict[str, list]) -> dict[str, np.ndarray]:

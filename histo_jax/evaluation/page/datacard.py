@@ -1,16 +1,14 @@
 """What is known of the sets behind a report, for a reader who wasn't there when they were built."""
 
-import json
-import shlex
 from typing import Any
 
 import numpy as np
 
-from histo_jax.data.prepared import Prepared
-from histo_jax.evaluation.page.story import DRAWN, mpp
+from histo_jax.data.card_page import build_command
+from histo_jax.data.prepared import DRAWN, Prepared
+from histo_jax.evaluation.page.story import mpp
 
 UNKNOWN = "unknown"
-OWN_CONFIGS = ("default", "tiny")  # of the builders of drawn tissue
 
 
 def datacard(name: str, role: str, prepared: Prepared | None, entry: dict | None = None) -> dict:
@@ -24,31 +22,19 @@ def datacard(name: str, role: str, prepared: Prepared | None, entry: dict | None
         return {"name": name, "role": role, "facts": facts, "build": None}
     card, table = prepared.card, prepared.table
     known = table["mpp"][np.isfinite(table["mpp"])] if "mpp" in table else np.array([])
-    is_drawn = name.startswith(DRAWN)
+    is_drawn, told = name.startswith(DRAWN), card.get("catalogue") or {}
     facts = [
         ("images", f"{prepared.n:,}"),
         ("slides", _count(table, "slide")),
         ("patients", _count(table, "patient")),
         ("labels", _labels(card, table)),
         ("pixel size", mpp([known.min(), known.max()] if len(known) else None)),
-        ("organ", card.get("organ") or ("none: drawn by a program" if is_drawn else UNKNOWN)),
-        ("licence", card.get("licence") or ("none needed: drawn" if is_drawn else UNKNOWN)),
+        ("organ", told.get("organ") or ("none: drawn by a program" if is_drawn else UNKNOWN)),
+        ("licence", told.get("licence") or ("none needed: drawn" if is_drawn else UNKNOWN)),
         *_summary(card.get("summary", {})),
         ("content", card["content_hash"][:16]),
     ]
     return {"name": name, "role": role, "facts": facts, "build": build_command(card)}
-
-
-def build_command(card: dict) -> str | None:
-    """The `tfds build` of a set; None where its card doesn't hold what that takes."""
-    if "builder" not in card or "options" not in card:
-        return None
-    builder, config = card["builder"], card["config"]
-    drawn = builder.startswith(DRAWN)
-    options = json.dumps({"name": config, **card["options"]}, ensure_ascii=False)
-    chosen = config if drawn and config in OWN_CONFIGS else options
-    words = ["tfds", "build", f"tfds_builders/{builder}", "--config", chosen]
-    return shlex.join(words) + ("" if drawn else " --manual_dir <your folder>")
 
 
 def _count(table: dict[str, np.ndarray], column: str) -> str:

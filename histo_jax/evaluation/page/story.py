@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
+from histo_jax.data.prepared import DRAWN
 from histo_jax.evaluation import report as reports
 
 FEW = 10  # patients, below which an interval of theirs is rough
-DRAWN = "histo_demo"  # starts the names of the builders of drawn tissue
 NAMES = {
     "ssl": "this encoder",
     "random": "untrained network",

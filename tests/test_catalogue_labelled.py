@@ -320,6 +320,7 @@ def test_bach_seg_draws_masks_from_outlines(tmp_path):
     expected[120:141, 120:141] = 2
     np.testing.assert_array_equal(whole, expected)
     assert made.n == 16 and made.card["options"]["tissue"] == "none"
+    assert made.card["counts"]["masks"] == 16 and (made.path / "card.html").is_file()
 
 
 def test_outlines_that_do_not_fit(tmp_path):

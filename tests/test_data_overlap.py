@@ -75,7 +75,9 @@ def test_an_image_may_look_like_several():
             prints=fingerprints.Fingerprints(flat, np.array(hashes, np.uint64), flat),
         )
 
-    (found,) = overlap.alike([part(0b0, (2**20 - 1) << 40, 0b0)], [part(0b1), part(0b11, 2**40 - 1)])
+    (found,) = overlap.alike(
+        [part(0b0, (2**20 - 1) << 40, 0b0)], [part(0b1), part(0b11, 2**40 - 1)]
+    )
     assert found.tolist() == [True, False, True]
     (found,) = overlap.alike([part(0b0)], [part(0b1)])
     assert found.tolist() == [True]

@@ -40,14 +40,20 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
         file.write(json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Reads JSON; raises `HistoError` where the file is missing or damaged."""
+def read_json(path: str | os.PathLike, remedy: str = "") -> Any:
+    """Reads JSON; raises `HistoError` with `remedy` where the file is missing or damaged."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError as error:
-        raise HistoError(path, "missing", "no such file") from error
+        raise HistoError(path, "missing", "no such file", remedy) from error
     except (ValueError, OSError) as error:
-        raise HistoError(path, "damaged", f"not readable as JSON: {error}") from error
+        raise HistoError(path, "damaged", f"not readable as JSON: {error}", remedy) from error
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a file that begins so is what a server answered: a web page, or an error in XML."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith((b"<!doctype html", b"<html", b"<?xml"))
 
 
 def file_digest(path: str | os.PathLike, algorithm: str = "sha256") -> str:
@@ -90,7 +96,8 @@ def open_csv(path: str | os.PathLike, **options: Any) -> Iterator[csv.DictReader
         with open(path, encoding="utf-8-sig", newline="") as file:
             yield csv.DictReader(file, **options)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HistoError(path, "table", f"not readable as CSV in UTF-8: {error}") from error
+        what = f"not readable as CSV in UTF-8: {error}"
+        raise HistoError(path, "table", what, "save it as CSV, UTF-8") from error
 
 
 @contextlib.contextmanager

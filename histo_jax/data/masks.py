@@ -1,11 +1,13 @@
 """Masks as they are stored: one channel of classes, of their image's size."""
 
+import io
 import os
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
-from histo_jax.data.record import IGNORE
+from histo_jax.data.record import IGNORE, check_end
 from histo_jax.errors import HistoError
 
 
@@ -23,15 +25,10 @@ def read_mask(
     Raises:
       HistoError: `mask`: not one channel, another size, or classes above 255.
     """
-    try:
-        with Image.open(path, formats=("PNG", "TIFF")) as opened:
-            values, mode = np.asarray(opened), opened.mode
-    except Exception as error:  # as in open_image
-        raise _undecoded(path, error) from error
+    values, mode = _opened(path, ("PNG", "TIFF"), image, size)
     if values.ndim != 2 or mode == "F":
         what = f"is of mode {mode}, not one integer channel"
         raise HistoError(path, "mask", what, "store class numbers, not colours")
-    _check_size(path, values, image, size)
     if instances:
         values = values != 0
     elif values.max(initial=0) > IGNORE or values.min(initial=0) < 0:
@@ -55,20 +52,34 @@ def read_gray(
     Raises:
       HistoError: `mask`: another size, or it does not decode.
     """
-    try:
-        with Image.open(path, formats=("JPEG", "PNG", "TIFF", "BMP")) as opened:
-            values = np.asarray(opened.convert("L"))
-    except Exception as error:  # as in open_image
-        raise _undecoded(path, error) from error
-    _check_size(path, values, image, size)
+    values, _ = _opened(path, ("JPEG", "PNG", "TIFF", "BMP"), image, size, "L")
     return Image.fromarray((values > above).astype(np.uint8))
 
 
-def _undecoded(path: object, error: Exception) -> HistoError:
-    return HistoError(path, "mask", f"does not decode: {error}", "fetch the file again")
-
-
-def _check_size(path: object, values: np.ndarray, image: object, size: tuple[int, int]) -> None:
-    if values.shape[::-1] != size:
-        what = f"has {values.shape[1]}x{values.shape[0]} pixels, {image} {size[0]}x{size[1]}"
-        raise HistoError(path, "mask", what, "give the mask its image's size")
+def _opened(
+    path: str | os.PathLike,
+    formats: tuple[str, ...],
+    image: object,
+    size: tuple[int, int],
+    mode: str | None = None,
+) -> tuple[np.ndarray, str]:
+    """Pixels [h, w, …] and mode as stored, converted to `mode` where one is given."""
+    try:
+        data = Path(path).read_bytes()
+        with Image.open(io.BytesIO(data), formats=formats) as opened:
+            if opened.size != size:  # before a pixel is decoded
+                across, down = opened.size
+                what = f"has {across}x{down} pixels, {image} {size[0]}x{size[1]}"
+                raise HistoError(path, "mask", what, "give the mask its image's size")
+            if (count := getattr(opened, "n_frames", 1)) > 1:
+                raise HistoError(path, "mask", f"holds {count} images", "give one mask a file")
+            check_end(opened, data)
+            return np.asarray(opened.convert(mode) if mode else opened), opened.mode
+    except HistoError:
+        raise
+    except UnidentifiedImageError as error:
+        what = f"no {' or '.join(formats)}: begins {data[:8]!r}"
+        raise HistoError(path, "mask", what, "store masks as PNG") from error
+    except Exception as error:  # as in open_image
+        what = f"does not decode: {error}"
+        raise HistoError(path, "mask", what, "fetch the file again") from error

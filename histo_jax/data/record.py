@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from histo_jax.errors import HistoError
+from histo_jax.files import is_page
 
 MOST_PIXELS = 2**26  # of one image
 MOST_BYTES = 2**29  # of one file
@@ -37,6 +38,10 @@ DEEP = ("I;16", "I;16B", "I")  # modes that `depth="scale"` makes 8-bit
 # 8-bit RGB of each.
 FORMATS = {"JPEG": "kept", "MPO": "kept", "PNG": "kept", "TIFF": "to PNG", "BMP": "to PNG"}
 TIFF = (b"II*\0", b"MM\0*")
+# Where the last piece of an image begins, and how it ends: Pillow takes one without end for whole,
+# TensorFlow doesn't.
+ENDS = {"JPEG": (b"\xff\xda", b"\xff\xd9"), "PNG": (b"IDAT", b"\0\0\0\0IEND\xaeB`\x82")}
+ENDS["MPO"] = ENDS["JPEG"]
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", *TIFF)
 
 # Why an image is refused: code and remedy.
@@ -49,6 +54,7 @@ REASONS = {
     "too-many-pixels": "whole slides go to histo_wsi",
     "too-small": "ask for a smaller tile, or fit='resize'",
     "several-images": "give one image a file",
+    "unsupported-codec": "save it as PNG",
     "colour-cmyk": "convert it to 8-bit RGB",
     "colour-16-bit": "convert it to 8-bit RGB",
     "colour-float": "convert it to 8-bit RGB",
@@ -141,7 +147,7 @@ def open_image(
     Raises:
       HistoError: one of `REASONS`.
     """
-    if data.lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+    if is_page(data[:64]):
         raise _refusal(path, "html", "holds a web page, not an image")
     try:
         with warnings.catch_warnings():
@@ -149,6 +155,7 @@ def open_image(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "TIFF", "BMP"))
             _judge(image, data, path, depth)
+            check_end(image, data)
             image.load()
             plain = image.mode == "RGB" and "transparency" not in image.info
             keep = plain and FORMATS[image.format] == "kept"
@@ -180,24 +187,36 @@ def _judge(image: Image.Image, data: bytes, path: object, depth: str) -> None:
     if depth == "scale" and image.mode in DEEP:
         return
     verdict, bits = MODES.get(image.mode, "colour-other"), _bits(image, data)
-    if verdict not in REASONS and bits > 8:  # Pillow would drop the low ones
+    if verdict == "colour-16-bit" or (verdict not in REASONS and bits > 8):  # Pillow drops some
         raise _refusal(path, "colour-16-bit", f"holds {bits} bits a channel, not 8")
     if verdict in REASONS:
         raise _refusal(path, verdict, f"is no 8-bit RGB image but of mode {image.mode}")
 
 
+def check_end(image: Image.Image, data: bytes) -> None:
+    """The checksums of a PNG, and the end of it or of a JPEG; raises what decoders raise."""
+    begin, end = ENDS.get(image.format, (b"", b""))
+    if data.rfind(end) < data.rfind(begin):
+        raise OSError("cut before its end")
+    if image.format == "PNG":
+        Image.open(io.BytesIO(data), formats=("PNG",)).verify()
+
+
 def _judge_tiff(data: bytes, path: object) -> None:
-    """What Pillow does not know at all, it does not name either: 16-bit RGB, floats."""
+    """What Pillow does not know at all, it does not name either: 16-bit RGB, floats, codecs."""
     import tifffile
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            kind = file.pages[0].dtype
+            kind, codec = file.pages[0].dtype, file.pages[0].compression
     except Exception:  # it is damaged
         return
     if kind is not None and kind != np.uint8:
         verdict = "colour-float" if kind.kind in "fc" else "colour-16-bit"
         raise _refusal(path, verdict, f"holds {kind} values, not 8 bits a channel")
+    if codec not in TiffImagePlugin.COMPRESSION_INFO:
+        name = getattr(codec, "name", f"TIFF compression {codec}")
+        raise _refusal(path, "unsupported-codec", f"compressed as {name}")
 
 
 def _bits(image: Image.Image, data: bytes) -> int:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import re
 import typing
 from typing import Any
@@ -13,6 +14,9 @@ from histo_jax.errors import HistoError
 
 FITS = ("resize", "tile", "crop")
 SIDE = 224  # pixels: of a tile or crop where nobody says
+# Types as a user of JSON calls them.
+_JSON = {float: "a number", int: "a whole number", str: "text", bool: "true or false"}
+_JSON |= {type(None): "null"}
 _THEIRS = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
 # Options that change how a set is made, not what it holds.
 OPERATIONAL = {*_THEIRS, "workers", "timeout_s", "memory_bytes", "max_quarantine"}
@@ -61,8 +65,9 @@ class FolderConfig(tfds.core.BuilderConfig):
                 value = float(value)  # JSON's 1 and 1.0 are one option
                 setattr(self, field.name, value)
             if type(value) not in types:
-                wanted = " or ".join("null" if t is type(None) else t.__name__ for t in types)
-                raise HistoError(f"--config, {field.name}", "config", f"{value!r} is no {wanted}")
+                wanted = " or ".join(_JSON[t] for t in types)
+                what = f"{json.dumps(value, default=repr)} should be {wanted}"
+                raise HistoError(f"--config, {field.name}", "config", what)
         if self.max_quarantine is not None and self.max_quarantine < 0:
             raise HistoError("--config, max_quarantine", "config", "is negative")
         if self.catalogue is not None:
@@ -141,10 +146,11 @@ class SlideConfig(FolderConfig):
         super().__post_init__()
         if self.tissue is None:
             self.tissue = self.entry.tissue if self.entry else "otsu"
-        for name, least in (("workers", 1), ("timeout_s", 1), ("memory_bytes", 2**28)):
+        limits = {"workers": (1, 4096), "timeout_s": (1, 10**9), "memory_bytes": (2**28, 2**62)}
+        for name, (least, most) in limits.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                what = f"{value} is below {least}"
+            if value is not None and not least <= value <= most:
+                what = f"{value} is not within {least:,} .. {most:,}"
                 raise HistoError(f"--config, {name}", "config", what)
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHUNK = 16  # images decoded by one call; big enough to hide the cost of a call
 OPEN_SHARDS = 64  # file handles a reader holds at most
+AGAIN = "is the disk full? build it again"
+_OPERATION = re.compile(r"\{\{.*?\}\} ?| \[Op:.*\].*")
 _HEADER = 12  # bytes before a record's payload: length and its checksum
 _NOISE = re.compile(rb"[IWE]0000 |WARNING: All log messages before absl")
 _FRAME = 16  # bytes of a record beside its payload
@@ -153,9 +155,15 @@ def scan_shard(shard: Path, number: int, split: str, columns: dict[str, list]) -
                 columns.setdefault(name, []).append(value)
             offset += _FRAME + len(record)
     except tf.errors.OpError as error:
-        raise HistoError(shard, "damaged", f"not readable as TFRecord: {error.message}") from error
+        what = f"not readable as TFRecord: {_plain(error)}"
+        raise HistoError(shard, "damaged", what, AGAIN) from error
     if offset != shard.stat().st_size:  # TensorFlow takes a cut header for the end
-        raise HistoError(shard, "truncated", f"ends inside the record at byte {offset}")
+        raise HistoError(shard, "truncated", f"ends inside the record at byte {offset}", AGAIN)
+
+
+def _plain(error: Any) -> str:
+    """The first line of TensorFlow's message, without the names of its operations."""
+    return _OPERATION.sub("", error.message).strip().partition("\n")[0]
 
 
 def _image(example: Any) -> bytes:
@@ -243,7 +251,7 @@ def numpy_batches(dataset: Any, blame: Callable[[int], None]) -> Iterator[Any]:
             return
         except tf.errors.OpError as error:
             blame(number)
-            what = f"failed: {error.message.strip().splitlines()[0]}"
+            what = f"failed: {_plain(error)}"
             raise HistoError("tf.data pipeline", "pipeline", what, "rerun with --debug") from error
         yield batch
 

@@ -209,7 +209,8 @@ def _number(table: Path, name: str, column: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise HistoError(table, "table", f"{column} of {name} is {text!r}, not a number")
+        what = f"{column} of {name} is {text!r}, not a number"
+        raise HistoError(table, "table", what, "like 0.25, with a point")
     return value
 
 

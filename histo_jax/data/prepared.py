@@ -119,7 +119,7 @@ def open_version(path: str | os.PathLike) -> Prepared:
     if not (path / CARD).exists():
         what = f"has no {CARD}: another program built it, or its build was stopped"
         raise HistoError(path, "not-prepared", what, REBUILD)
-    card = files.read_json(path / CARD)
+    card = files.read_json(path / CARD, REBUILD)
     schema = card.get("schema") if isinstance(card, dict) else None
     if schema != SCHEMA:
         what = f"is of schema {schema}, this histo_jax reads schema {SCHEMA}"

@@ -79,8 +79,8 @@ def open_raw(prepared: Prepared, image_size: int) -> np.ndarray:
     )
     if not has_raw(prepared, image_size):
         raise HistoError(path, "no-cache", "no raw cache of this set and size", make)
-    facts = files.read_json(path.with_suffix(".json"))
     again = f"remove it and {make}"
+    facts = files.read_json(path.with_suffix(".json"), again)
     try:
         pixels = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError) as error:

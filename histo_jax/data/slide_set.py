@@ -30,6 +30,10 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
     UNIT = "slides"
     BEAM = True
 
+    def __init__(self, **arguments: Any):
+        super().__init__(**arguments)
+        tile_rule(self.config)  # out of range: said before any work
+
     def find(self, folder: Path) -> list[Item]:
         config: SlideConfig = self.config
         if config.entry is None:

@@ -21,7 +21,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, dict[str, str]
         for row in reader:
             line = f"line {reader.line_num}"
             if None in row or None in row.values():
-                raise HistoError(path, "table", f"{line} has not {len(header)} cells")
+                what = f"{line} has not {len(header)} cells"
+                raise HistoError(path, "table", what, "one a column; quote those with commas")
             row = {key: cell.strip() for key, cell in row.items() if cell.strip()}
             name = row.pop("file", "")
             if not name or name in rows:
@@ -29,11 +30,14 @@ def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, dict[str, str]
                 raise HistoError(path, "table", what, "one row a file")
             rows[name] = row
     if not rows:
-        raise HistoError(path, "table", "has no rows")
+        raise HistoError(path, "table", "has no rows", "one row a file")
     return rows
 
 
 def _check_header(path: Path, header: list[str], columns: tuple[str, ...]) -> None:
+    if len(header) == 1 and (mark := next((m for m in ";\t" if m in header[0]), None)):
+        what = f"parts its columns by {mark!r}"
+        raise HistoError(path, "table", what, "save it with commas, numbers with points")
     for name in header:
         if name not in columns:
             near = difflib.get_close_matches(name, columns, 1)

@@ -43,11 +43,12 @@ class TileRule:
         def within(name: str, low: float, high: float) -> None:
             if not low <= getattr(self, name) <= high:
                 what = f"{getattr(self, name)} is not within {low:g} .. {high:g}"
-                raise refusal(f"tile rule, {name}", "bad-option", what)
+                option = "tile_size" if name == "size" else name  # as a build calls it
+                raise refusal(f"--config, {option}", "bad-option", what)
 
         if self.tissue not in tissue.RULES:
             what = f"{self.tissue!r} is none of {', '.join(tissue.RULES)}"
-            raise refusal("tile rule, tissue", "bad-option", what)
+            raise refusal("--config, tissue", "bad-option", what)
         within("size", 8, 4096)
         within("min_foreground", 0, 1)
         within("max_tiles", 1, 10**6)

@@ -18,6 +18,7 @@ import openslide
 from PIL import Image
 
 from histo_jax.errors import HistoError
+from histo_jax.files import is_page
 from histo_jax.slides import tiff
 from histo_jax.slides.identity import instance_numbers, slide_digest, slide_id
 from histo_jax.slides.reasons import refusal
@@ -46,11 +47,10 @@ def triage(path: str | os.PathLike) -> list[tiff.Page]:
             head = file.read(4096)
         if not head:
             raise refusal(path, "empty", "is empty")
-        if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        if is_page(head):
             raise refusal(path, "html", "holds a web page, not a slide")
-        if Path(path).suffix.lower() == ".mrxs" and not Path(path).with_suffix("").is_dir():
-            folder = Path(path).with_suffix("").name
-            raise refusal(path, "missing-member", f"its folder {folder!r} is missing")
+        if Path(path).suffix.lower() == ".mrxs":
+            _check_mirax(path)
         if not tiff.is_tiff(head):
             return []
         pages = tiff.read_pages(path)
@@ -76,6 +76,15 @@ def check_file(path: str | os.PathLike) -> None:
         raise refusal(path, "not-a-file", "is a pipe or device, not a file")
     if not os.access(path, os.R_OK):
         raise refusal(path, "no-permission", "no permission to read it")
+
+
+def _check_mirax(path: str | os.PathLike) -> None:
+    """An MRXS is a small image beside a folder that holds the slide."""
+    folder = Path(path).with_suffix("")
+    for member in (folder, folder / "Slidedat.ini"):
+        if not member.exists():
+            what = f"lacks {member.relative_to(folder.parent)} beside it"
+            raise refusal(path, "missing-member", what)
 
 
 class Slide:
@@ -187,12 +196,15 @@ class Slide:
         return refusal(self.path, "damaged", "a tiled TIFF that OpenSlide does not know")
 
     def _refused(self, message: str) -> HistoError:
+        message = message.replace(f": {self.path}", "")  # the line begins with it
         codec = re.search(r"Unsupported TIFF compression: (\d+)", message)
         if codec:
             name = tiff.CODECS.get(int(codec[1]), f"TIFF compression {codec[1]}")
             return refusal(self.path, "unsupported-codec", f"compressed as {name}")
         if "No pyramid levels" in message or "concatenation" in message:  # DICOM's only
             return refusal(self.path, "missing-member", _series_told(self.path, message))
+        if "No such file" in message:  # VMS, MRXS: the path itself was opened before
+            return refusal(self.path, "missing-member", f"lacks a file: {message}")
         if "hort read" in message:
             return refusal(self.path, "truncated", f"truncated: {message}")
         return refusal(self.path, "damaged", f"does not open: {message}")

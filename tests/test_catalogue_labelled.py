@@ -337,12 +337,6 @@ def test_outlines_that_do_not_fit(tmp_path):
     (folder / "A01.xml").unlink()
     with refused("mask", "no A01.xml beside"):
         build("bach_seg", tmp_path / "in", tmp_path, config="default")
-    for options, words in (
-        ({"mpp": 0.5}, "mpp: regions are outlined in pixels of level 0"),
-        ({"catalogue": "bach"}, "bach is built by tfds_builders/bach, not here"),
-    ):
-        with refused("config", words):
-            folder_builders.builder("bach_seg", tmp_path, name="x", **options)
 
 
 def test_maps_that_were_read_are_not_read_again(tmp_path, monkeypatch):

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from histo_jax import catalogue
-from histo_jax.data import config
 from histo_jax.data.catalogued import images
 from tests import catalogue_folders
 from tests.catalogue_folders import PATCHES, draw, fill
@@ -149,24 +148,6 @@ def test_what_is_doubtful_is_said(tmp_path):
     items, notes = images(tmp_path, ENTRIES["glas2015"], None)
     assert not any(item.patient for item in items)
     assert notes[0] == "no Grade.csv in the folder: no patient from it"
-
-
-@pytest.mark.parametrize(
-    ("options", "reason", "words"),
-    [
-        ({"catalogue": "glas"}, "no-dataset", "did you mean glas2015"),
-        ({"catalogue": "bach"}, "config", "bach is built by tfds_builders/bach, not here"),
-        ({"catalogue": "glas2015", "variant": "x"}, "config", "no variant 'x' .known: none"),
-        ({"catalogue": "idcgrade_databiox", "variant": "20"}, "config", "did you mean 20x"),
-        ({"variant": "20x"}, "config", "variant: is of no dataset .name `catalogue`"),
-        ({"catalogue": "glas2015", "ids": "(?P<slide>.)"}, "config", "the catalogue reads the names"),
-        ({"fit": "pad"}, "config", "fit: 'pad' is none of resize, tile, crop"),
-        ({"fit": "resize", "tile": 64}, "config", "'resize' keeps images whole"),
-    ],
-)  # fmt: skip
-def test_options_that_do_not_fit(options, reason, words):
-    with refused(reason, words):
-        config.ImageConfig(name="x", **options)
 
 
 def test_names_of_configs_are_explained(tmp_path):

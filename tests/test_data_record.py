@@ -1,12 +1,9 @@
 """Which images become records, and as which bytes."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
 from histo_jax.data import masks, record
@@ -35,31 +32,6 @@ def with_exif(kind: str) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn right
     return saved(RGB.crop((0, 0, 40, 24)), kind, exif=exif, quality=100, subsampling=0)
-
-
-def png16(channels: int) -> bytes:
-    """A 16-bit PNG, which Pillow reads as 8-bit without a word when it has colours."""
-    rows = b"".join(b"\0" + bytes(range(8 * 2 * channels)) for _ in range(8))
-
-    return png(8, 16, {1: 0, 3: 2}[channels], rows)
-
-
-def tiff(values: np.ndarray) -> bytes:
-    """A TIFF that Pillow does not know."""
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, values, photometric="rgb")
-    return buffer.getvalue()
-
-
-def png(side: int, bits: int, colour: int, rows: bytes) -> bytes:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
-
-    header = struct.pack(">IIBBBBB", side, side, bits, colour, 0, 0, 0)
-    image = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + image
 
 
 @pytest.mark.parametrize(
@@ -111,57 +83,28 @@ def test_other_images_become_png_that_every_reader_sees_alike(data, wanted, tole
 JPEG = saved(RGB, "JPEG", quality=90)
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        pytest.param(saved(RGB.convert("CMYK"), "JPEG"), "colour-cmyk", id="CMYK"),
-        pytest.param(saved(RGB.convert("CMYK"), "TIFF"), "colour-cmyk", id="CMYK tiff"),
-        pytest.param(png16(1), "colour-16-bit", id="gray 16"),
-        pytest.param(png16(3), "colour-16-bit", id="RGB 16"),
-        pytest.param(saved(Image.fromarray(np.ones((9, 9), np.float32)), "TIFF"), "colour-float", id="float"),
-        pytest.param(tiff(np.ones((9, 9, 3), np.uint16)), "colour-16-bit", id="RGB 16 tiff"),
-        pytest.param(tiff(np.ones((9, 9, 3), np.float32)), "colour-float", id="RGB float tiff"),
-        pytest.param(saved(RGB.convert("LAB"), "TIFF"), "colour-other", id="Lab"),
-        pytest.param(JPEG[: len(JPEG) // 2], "damaged", id="cut jpeg"),
-        pytest.param(saved(RGB, "PNG")[:-300], "damaged", id="cut png"),
-        pytest.param(saved(RGB, "TIFF")[:-300], "damaged", id="cut tiff"),
-        pytest.param(png(9000, 8, 2, b""), "too-many-pixels", id="large"),
-        pytest.param(png(11000, 8, 2, b""), "too-many-pixels", id="larger"),  # Pillow warns
-        pytest.param(png(20000, 8, 2, b""), "too-many-pixels", id="bomb"),  # Pillow refuses
-        pytest.param(b"\x89PNG\r\n\x1a\n" + b"no more", "damaged", id="no header"),
-        pytest.param(saved(RGB, "GIF"), "not-an-image", id="gif"),
-        pytest.param(b"nothing", "not-an-image", id="no image"),
-        pytest.param(b"\n<!DOCTYPE html><html>", "html", id="html"),
-        pytest.param(saved(RGB, "TIFF", save_all=True, append_images=[RGB]), "several-images", id="pages"),
-    ],
-)  # fmt: skip
-def test_what_is_no_8_bit_image_is_refused_with_its_reason(data, reason):
-    with refused(reason, "image: "):
-        record.encode_image(data)
-
-
 def test_files_are_judged_by_content(tmp_path):
     (tmp_path / "a.tif").write_bytes(JPEG)
     assert record.encode_image(tmp_path / "a.tif") == JPEG
-    (tmp_path / "empty.png").write_bytes(b"")
-    with refused("empty", "empty.png: is empty"):
-        record.encode_image(tmp_path / "empty.png")
-    with refused("unreadable", "No such file"):
-        record.encode_image(tmp_path / "missing.png")
 
 
 def test_damaged_images_raise_nothing_but_the_refusal():
+    """And what is kept is read in training: Pillow takes files that TensorFlow doesn't."""
     rng = np.random.default_rng(0)
     for data in (JPEG, saved(RGB, "PNG"), saved(RGB, "TIFF")):
+        for end in range(1, 25):
+            with refused("damaged", "does not decode"):
+                record.encode_image(data[:-end])
         for _ in range(150):
             broken = bytearray(data)
             at = rng.integers(0, len(broken), 3)
             for i in at:
                 broken[i] = rng.integers(256)
-            try:
-                record.encode_image(bytes(broken[: rng.integers(1, len(broken) + 1)]))
-            except record.HistoError as error:
-                assert error.reason in record.REASONS
+            for whole in (bytes(broken), bytes(broken[: rng.integers(1, len(broken) + 1)])):
+                try:
+                    pixels(record.encode_image(whole))
+                except record.HistoError as error:
+                    assert error.reason in record.REASONS
 
 
 def test_tiles_do_not_overlap_and_leave_out_the_rest():
@@ -170,8 +113,6 @@ def test_tiles_do_not_overlap_and_leave_out_the_rest():
     assert [(x, y) for x, y, _ in tiles] == [(x, y) for y in (0, 3) for x in (0, 3, 6)]
     for x, y, tile in tiles:
         np.testing.assert_array_equal(np.asarray(tile), np.asarray(image)[y : y + 3, x : x + 3])
-    with refused("too-small", "10x7 pixels hold no tile of 8"):
-        list(record.cut(image, 8, "image"))
 
 
 def test_masks_hold_classes_or_objects(tmp_path):
@@ -179,18 +120,9 @@ def test_masks_hold_classes_or_objects(tmp_path):
     Image.fromarray(values).save(tmp_path / "objects.png")
     mask = masks.read_mask(tmp_path / "objects.png", "image", (3, 2), instances=True)
     np.testing.assert_array_equal(np.asarray(mask), [[0, 1, 1], [1, 1, 0]])
-    with refused(
-        "mask", "objects.png: mask of image holds the classes \\[300\\]", "instance_masks"
-    ):
-        masks.read_mask(tmp_path / "objects.png", "image", (3, 2), instances=False)
-    with refused("mask", "has 3x2 pixels, image 3x3"):
-        masks.read_mask(tmp_path / "objects.png", "image", (3, 3), instances=True)
     Image.fromarray(values[:1].astype(np.uint8)).save(tmp_path / "classes.png")
     mask = masks.read_mask(tmp_path / "classes.png", "image", (3, 1), instances=False)
     np.testing.assert_array_equal(np.asarray(mask), [[0, 1, 255]])
-    RGB.save(tmp_path / "colours.png")
-    with refused("mask", "is of mode RGB"):
-        masks.read_mask(tmp_path / "colours.png", "image", RGB.size, instances=False)
 
 
 def test_a_record_says_what_is_unknown():

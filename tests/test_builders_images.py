@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from tensorflow_datasets.core import shuffle
 
 from tests import folder_builders
 from tests.folder_builders import build, decoded, picture
@@ -43,6 +44,13 @@ def test_whole_images_keep_their_bytes(images, whole):
     np.testing.assert_array_equal(records[key]["image"], np.asarray(picture(1)))
     assert records[key]["mpp"] == 0.5 and records[key]["patient"] == b""
     assert "label" not in records[key]
+
+
+def test_records_that_wait_on_disk_come_in_the_same_order(images, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
+    made = build("histo_patches", images, tmp_path, name="p", mpp=0.5)
+    for column in ("key", "sha256", "shard"):
+        np.testing.assert_array_equal(made.table[column], whole.table[column])
 
 
 def test_what_is_not_read_is_counted(whole):

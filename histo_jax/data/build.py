@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 import histo_jax
 from histo_jax import files
@@ -29,6 +30,8 @@ from histo_jax.data.names import Names
 from histo_jax.data.plan import Plan
 from histo_jax.errors import HistoError
 
+# Bytes of records that TFDS sorts in memory (its own: 1 GB a split); more wait on disk.
+shuffle.MAX_MEM_BUFFER_SIZE = 2**26
 SHARDS = tfds.core.FileFormat.TFRECORD
 _VERSIONS = ("tensorflow-datasets", "tensorflow", "numpy", "pillow", "openslide-python")
 

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable
 
+DIVERGED = 3  # exit status of a training that came to nothing: a result, where grids are run
+
 
 class HistoError(Exception):
     """A fault a user can mend, told in one line.
@@ -36,7 +38,7 @@ def run(main: Callable[[], int | None], debug: bool = False) -> int:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return DIVERGED if error.reason in ("nan", "collapse") else 1
     except Resume as stop:
         print(stop, file=sys.stderr)
         return os.EX_TEMPFAIL  # 75: "run the same command again"

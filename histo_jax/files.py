@@ -10,7 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from histo_jax.errors import HistoError
 
@@ -101,8 +101,10 @@ def open_csv(path: str | os.PathLike, **options: Any) -> Iterator[csv.DictReader
 
 
 @contextlib.contextmanager
-def lock(path: str | os.PathLike) -> Iterator[None]:
+def lock(path: str | os.PathLike) -> Iterator[TextIO]:
     """Holds `path` for this process; the kernel lets go when the process dies, however it dies.
+
+    Yields the open file: a child that inherits it holds the lock as well.
 
     Raises:
       HistoError: another process holds it (the line names its host and pid), or the folder
@@ -126,7 +128,7 @@ def lock(path: str | os.PathLike) -> Iterator[None]:
         file.truncate(0)
         file.write(f"pid {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        yield
+        yield file
 
 
 def git_commit() -> str | None:

@@ -165,6 +165,14 @@ def check_catalogue(monkeypatch, arguments):
         importlib.import_module("histo_jax.catalogue").find(flags.id)
 
 
+def check_sweeps(monkeypatch, arguments):
+    module = importlib.import_module("histo_jax.sweeps.__main__")
+    flags, overrides = parsed(monkeypatch, module.arguments, *arguments)
+    path, _, argument = flags.sweep.partition(":")
+    sweep = module.grid.load(Path(path), argument)
+    assert module.grid.cells(sweep) and not overrides
+
+
 def check_doctor(monkeypatch, arguments):
     with pytest.raises(SystemExit, match="^0$"):
         importlib.import_module("histo_jax.doctor").main([*arguments, "--help"])
@@ -219,6 +227,7 @@ CHECKS = {
     ("python", "-m", "histo_jax.weights"): check_weights,
     ("python", "-m", "histo_jax.catalogue"): check_catalogue,
     ("python", "-m", "histo_jax.doctor"): check_doctor,
+    ("python", "-m", "histo_jax.sweeps"): check_sweeps,
     ("python",): check_benchmark,
     ("tfds", "build"): check_tfds,
     ("make",): check_make,

@@ -41,6 +41,7 @@ ROOMS = {
         ("objectives", "data", "config", "weights"),
         ("jax", "optax", "orbax", "numpy", "tqdm", "tensorboardX"),
     ),
+    "sweeps": (("config", "data", "training"), ("matplotlib",)),
     "evaluation": (
         ("models", "data", "slides", "augment", "losses", "training", "config", "pages", "weights"),
         (

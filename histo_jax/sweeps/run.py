@@ -1,0 +1,138 @@
+"""Trains and scores the cells of a grid by the real commands, one after another.
+
+Several processes or hosts that share the folder share the work: a cell is held by a lock that lives
+as long as a process works at it. What is done is not done again.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from histo_jax import errors, files
+from histo_jax.errors import HistoError
+from histo_jax.sweeps.grid import Cell, Sweep, score_flags
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL, FAILED, RUN, REPORT = "cell.json", "failed.json", "run", "report.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """How far a cell is: `waiting`, `busy`, `done`, `diverged` or `failed`, and its last error."""
+
+    cell: Cell
+    word: str
+    error: str = ""
+
+
+def run(sweep: Sweep, cells: list[Cell], folder: Path, retry: bool = False) -> Iterator[State]:
+    """Does every cell that is neither done nor failed; yields each as it is left.
+
+    Args:
+      folder: of the sweep, one folder a cell below it.
+      retry: failed cells, too.
+
+    Raises:
+      HistoError: `sweep-changed`: a cell there was made by other options.
+      Resume: a command was stopped and has saved.
+      KeyboardInterrupt: Ctrl-C.
+    """
+    check(sweep, cells, folder)
+    for cell in cells:
+        place = folder / cell.folder
+        found = state(sweep, cell, folder)
+        if found.word == "done" or (found.word in ("failed", "diverged") and not retry):
+            yield found
+            continue
+        try:
+            with files.lock(place / ".lock") as held:
+                (place / FAILED).unlink(missing_ok=True)
+                files.write_json(place / CELL, facts(sweep, cell))
+                _do(sweep, cell, place, held)
+        except HistoError as error:
+            if error.reason != "locked":
+                raise
+            yield State(cell, "busy", str(error))
+            continue
+        yield state(sweep, cell, folder)
+
+
+def check(sweep: Sweep, cells: list[Cell], folder: Path) -> None:
+    """Refuses a folder in which a cell of the same name is of other options."""
+    for cell in cells:
+        path = folder / cell.folder / CELL
+        if path.exists() and files.read_json(path) != json.loads(json.dumps(facts(sweep, cell))):
+            what = "was made by other options than the sweep has now"
+            raise HistoError(path, "sweep-changed", what, "name another folder, or remove it")
+
+
+def state(sweep: Sweep, cell: Cell, folder: Path) -> State:
+    """What lies in a cell's folder."""
+    place = folder / cell.folder
+    if (place / FAILED).exists():
+        failed = files.read_json(place / FAILED)
+        return State(cell, failed["word"], failed["error"])
+    reports = [place / own(dataset) / REPORT for dataset in sweep.scores.datasets]
+    return State(cell, "done" if all(path.exists() for path in reports) else "waiting")
+
+
+def facts(sweep: Sweep, cell: Cell) -> dict[str, Any]:
+    """What decides on the numbers of a cell."""
+    return {
+        "recipe": cell.recipe,
+        "flags": cell.flags,
+        "scores": dataclasses.asdict(sweep.scores) | {"datasets": None},
+    }
+
+
+def own(dataset: str) -> str:
+    """The folder of a dataset's report in a cell."""
+    return dataset.replace("/", "-")
+
+
+def _do(sweep: Sweep, cell: Cell, place: Path, held: Any) -> None:
+    train = ["train.py", "--config", cell.recipe, "--workdir", place / RUN, *cell.flags]
+    commands = [train]
+    for dataset in sweep.scores.datasets:
+        out = place / own(dataset)
+        if not (out / REPORT).exists():
+            score = ["eval.py", "--config", sweep.scores.recipe, "--checkpoint", place / RUN]
+            commands.append([*score, "--out", out, *score_flags(sweep, dataset)])
+    for command in commands:
+        failed = _command(command, held)
+        if failed:
+            files.write_json(place / FAILED, failed)
+            return
+
+
+def _command(command: list[Any], held: Any) -> dict[str, str] | None:
+    """Runs one command; None where it went well.
+
+    The command holds the lock as well: a killed sweep's training keeps its cell until it ends.
+    """
+    words = [sys.executable, *map(str, command)]
+    print("$", " ".join(words[1:]), flush=True)
+    how = {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True, "pass_fds": (held.fileno(),)}
+    last = ""
+    with subprocess.Popen(words, **how) as process:  # leaving the block waits for its end
+        before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+        try:
+            for line in process.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                last = line.strip() or last
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    status = process.returncode
+    if status == os.EX_TEMPFAIL:
+        raise errors.Resume("the sweep stopped: run the same command again")
+    if status in (130, -signal.SIGINT):
+        raise KeyboardInterrupt
+    if status == 0:
+        return None
+    return {"word": "diverged" if status == errors.DIVERGED else "failed", "error": last}

@@ -233,11 +233,11 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path):
     assert commands.run(*build, "--data_dir", tmp_path / "data").returncode == 0
     path = sweep_file(tmp_path)
 
-    def sweep(folder, start=commands.run):
+    def sweep(folder, start=commands.run, **how):
         flags = ("--folder", folder, f"--config.data.dir={tmp_path / 'data'}")
-        return start(sys.executable, "-m", "histo_jax.sweeps", path, *flags)
+        return start(sys.executable, "-m", "histo_jax.sweeps", path, *flags, **how)
 
-    whole = sweep(tmp_path / "whole")
+    whole = sweep(tmp_path / "whole", timeout=900)
     assert whole.returncode == 0, whole.stderr[-3000:]
     killed = tmp_path / "killed"
     process = sweep(killed, commands.start)
@@ -253,7 +253,7 @@ def test_killed_and_resumed_equals_undisturbed(tmp_path):
                 break
         except files.HistoError:
             time.sleep(0.2)
-    resumed = sweep(killed)
+    resumed = sweep(killed, timeout=900)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert "small / 0.1, seed 0: done" in resumed.stdout
     assert (killed / command.TABLE).read_text() == (tmp_path / "whole" / command.TABLE).read_text()

@@ -92,7 +92,7 @@ def test_a_missing_or_broken_recipe_names_the_file(recipe, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"data": {"cache": "device"}}, "config.data.cache: is 'device' .known: none, raw"),
+        ({"data": {"cache": "fast"}}, "config.data.cache: is 'fast' .known: none, raw, device"),
         ({"objective": {"temperature": 0.0}}, "temperature: is 0.0 .must be above 0"),
         ({"training": {"total_steps": 0}}, "total_steps: is 0 .must be 1 or more"),
         ({"optimizer": {"warmup_epochs": -1.0}}, "warmup_epochs: is -1.0 .must be 0 or more"),

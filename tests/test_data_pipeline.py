@@ -146,7 +146,7 @@ def test_what_is_refused_before_the_first_step(mixture):
         run(mixture, process_count=5)
     with refused("split", "config.data.split", "is test, the mixture was opened with train"):
         run(mixture, split="test")
-    with refused("config", "config.data.cache", "'ram' is not none or raw"):
+    with refused("config", "config.data.cache", "'ram' is not none, raw or device"):
         run(mixture, "ram")
     with refused("no-cache", "-20.npy", "cache histo_wsi/two --size 20 --data_dir"):
         run(mixture, "raw", image_size=20)

@@ -42,7 +42,9 @@ class Data:
     image_size: int = option(224, "pixels a side of the stored image as read", least=1)
     batch_size: int = option(512, "source images a step, over all devices and processes", least=1)
     cache: str = option(
-        "none", "none = decode TFRecords | raw = memory-mapped uint8", known=("none", "raw")
+        "none",
+        "none = decode TFRecords | raw = memory-mapped uint8 | device = that in device memory",
+        known=("none", "raw", "device"),
     )
 
 

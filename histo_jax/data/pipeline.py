@@ -52,6 +52,26 @@ def step_images(mixture: Mixture, seed: int, batch_size: int) -> Callable[[int],
     return images
 
 
+def raw_reader(mixture: Mixture, image_size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Opens the raw caches of all sets: `read(images int64[m]) -> uint8[m, size, size, 3]`.
+
+    Raises:
+      HistoError: a cache is missing, damaged or another set's.
+    """
+    maps = [raw.open_raw(s, image_size) for s in mixture.sets]
+
+    def read(images: np.ndarray) -> np.ndarray:
+        which, rows = mixture.locate(images)
+        if len(maps) == 1:
+            return maps[0][rows]
+        out = np.empty((len(rows), image_size, image_size, 3), np.uint8)
+        for i in np.unique(which):
+            out[which == i] = maps[i][rows[which == i]]
+        return out
+
+    return read
+
+
 def batches(
     mixture: Mixture,
     *,
@@ -74,6 +94,7 @@ def batches(
       image_size: pixels a side of the images.
       batch_size: images of a global batch.
       cache: `"none"` decodes records, `"raw"` copies from the memory map; the pixels are equal.
+        `"device"` leaves them to whoever holds them.
       process_index: this process reads the positions [index * b, (index + 1) * b) of every global
         batch, b = batch_size // process_count.
       views: `views(uint8[m, s, s, 3], step int32[], index int32[m]) -> float32[m, 2, s, s, 3]`, a
@@ -81,7 +102,8 @@ def batches(
 
     Yields:
       `index` int32[b], positions in the global batch, and `image` uint8[b, size, size, 3], or with
-      `views` instead `views` float32[b, 2, size, size, 3].
+      `views` instead `views` float32[b, 2, size, size, 3], or with `"device"` `row` int32[b], the
+      images' numbers in the mixture.
 
     Raises:
       HistoError: at the call: too few images, a missing cache; while iterating: a damaged record.
@@ -99,39 +121,33 @@ def batches(
     index.flags.writeable = False  # every batch shares it
     steps = (start_step, total_steps)
 
-    def located(step: int, part: slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-        return mixture.locate(images(step)[index][part])
+    def here(step: int, part: slice = slice(None)) -> np.ndarray:
+        return images(step)[index][part]
 
+    if cache == "device":
+        return ({"row": here(step).astype(np.int32), "index": index} for step in range(*steps))
     if cache == "none":
         readers = [decode.Reader(s) for s in mixture.sets]
 
         def blame(step: int) -> None:
-            for which, row in zip(*located(step), strict=True):
+            for which, row in zip(*mixture.locate(here(step)), strict=True):
                 decode.check_rows(readers[which], np.array([row]))
 
-        def encoded(step: int, part: slice) -> list[bytes]:
-            pairs = zip(*located(step, part), strict=True)
+        def fetch(step: int, part: slice) -> list[bytes]:
+            pairs = zip(*mixture.locate(here(step, part)), strict=True)
             return [readers[which].read(row) for which, row in pairs]
 
-        fetch = encoded
     elif cache == "raw":
-        blame = None
-        maps = [raw.open_raw(s, image_size) for s in mixture.sets]
+        read, blame = raw_reader(mixture, image_size), None
 
-        def gather(step: int, part: slice = slice(None)) -> np.ndarray:
-            which, rows = located(step, part)
-            if len(maps) == 1:
-                return maps[0][rows]
-            out = np.empty((len(rows), image_size, image_size, 3), np.uint8)
-            for i in np.unique(which):
-                out[which == i] = maps[i][rows[which == i]]
-            return out
+        def fetch(step: int, part: slice = slice(None)) -> np.ndarray:
+            return read(here(step, part))
 
         if views is None:
-            return ({"image": gather(step), "index": index} for step in range(*steps))
-        fetch = gather
+            return ({"image": fetch(step), "index": index} for step in range(*steps))
     else:
-        raise HistoError("config.data.cache", "config", f"{cache!r} is not none or raw")
+        what = f"{cache!r} is not none, raw or device"
+        raise HistoError("config.data.cache", "config", what)
     return _through_tensorflow(fetch, blame, steps, index, image_size, views)
 
 

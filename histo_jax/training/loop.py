@@ -22,6 +22,7 @@ from histo_jax.training import (
     metrics,
     optimizer,
     parallel,
+    resident,
     state,
     step,
     workdir,
@@ -91,9 +92,13 @@ def train(
             step.make_step(objective, tx, rate, None if on_host else views, config.seed)
         )
         clock = Clock(batches(config, mixture, start, total, views if on_host else None))
+        held = None
+        if config.data.cache == "device":
+            held = resident.Resident(mapper, mixture, config.data.image_size)
         with feed.feed(clock, mapper.place) as ready:
             if chief:
-                announce(config, directory, mixture, start, total)
+                announce(config, directory, mixture, start, total, held)
+            ready = map(held.gather, ready) if held else ready
             seconds, stream = rehearse(update, now, ready, clock)
             if chief:
                 tell_time((total - start) * seconds, config.data.batch_size / seconds)
@@ -132,6 +137,7 @@ def plan_facts(config: Config, mixture: Any) -> dict:
         "config": fields,
         "the prepared data": mixture.digest,
         "the place where views are made": placement(config),
+        "images on the devices": config.data.cache == "device",
         "the version of": {k: v for k, v in card.versions().items() if k in ("histo_jax", "jax")},
     }
 
@@ -171,10 +177,19 @@ def planned_steps(config: Config, images: int) -> int:
 
 
 def placement(config: Config) -> str:
-    """Where views are made: on the host where only CPUs are and TensorFlow is installed."""
-    asked = config.augment.placement
+    """Where views are made: on the host where only CPUs are and TensorFlow is installed.
+
+    Raises:
+      HistoError: the host is asked for, but the images are on the devices.
+    """
+    asked, there = config.augment.placement, config.data.cache == "device"
+    if asked == "host" and there:
+        what = "host, but config.data.cache=device has the images on the devices"
+        remedy = "set it to device, or config.data.cache=raw"
+        raise HistoError("config.augment.placement", "config", what, remedy)
     if asked == "auto":
-        return "host" if jax.default_backend() == "cpu" and pipeline.has_tensorflow() else "device"
+        able = jax.default_backend() == "cpu" and pipeline.has_tensorflow() and not there
+        return "host" if able else "device"
     return asked
 
 
@@ -219,7 +234,9 @@ def rehearse(
     return max(seconds, clock.seconds), itertools.chain([batch], stream)
 
 
-def announce(config: Config, directory: Path, mixture: Any, start: int, total: int) -> None:
+def announce(
+    config: Config, directory: Path, mixture: Any, start: int, total: int, held: Any = None
+) -> None:
     """Says what will run, before the step is compiled."""
     counted = zip(mixture.names, mixture.sizes, strict=True)
     sets = ", ".join(f"{name} ({n:,})" for name, n in counted)
@@ -230,6 +247,8 @@ def announce(config: Config, directory: Path, mixture: Any, start: int, total: i
     for remark in mixture.remarks:
         print(f"         {remark}")
     print(f"devices  {len(devices)} x {kind}, {batch // len(devices)} images each a step")
+    if held:
+        print(f"images   {held.describe(batch)}")
     print(f"views    made on the {placement(config)}, recipe {config.augment.recipe}")
     if config.probe.dataset:
         print(f"probe    {config.probe.dataset}, every {config.probe.every:,} steps")

@@ -53,15 +53,25 @@ class Mapper:
         The state is the same on every device and has no device axis; the batch is split along its
         first axis. The state given is consumed (its buffers are reused).
         """
+        return self._map(step, (WHOLE, SPLIT), (WHOLE, WHOLE), donate=(0,))
+
+    def map_gather(self, gather: Callable, split: bool) -> Callable:
+        """Compiles `gather(held, numbers) -> rows` over what `on_devices` put there.
+
+        Numbers and rows are split along their first axis, as a batch is.
+        """
+        return self._map(gather, (SPLIT if split else WHOLE, SPLIT), SPLIT)
+
+    def _map(self, function: Callable, specs: tuple, out: Any, donate: tuple = ()) -> Callable:
         if self.name == "pmap":
+            axes = {SPLIT: 0, WHOLE: None}
+            out = axes[out] if out in axes else tuple(axes[spec] for spec in out)
             return jax.pmap(
-                step, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None),
-                devices=self.devices, donate_argnums=0,
+                function, axis_name=AXIS, in_axes=tuple(axes[spec] for spec in specs),
+                out_axes=out, devices=self.devices, donate_argnums=donate,
             )  # fmt: skip
-        mapped = jax.shard_map(
-            step, mesh=self.mesh, in_specs=(WHOLE, SPLIT), out_specs=(WHOLE, WHOLE)
-        )
-        return jax.jit(mapped, donate_argnums=0)
+        mapped = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=out)
+        return jax.jit(mapped, donate_argnums=donate)
 
     def place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Puts this process's share of a batch, [b, …] each, on its devices."""
@@ -75,6 +85,22 @@ class Mapper:
 
         return {name: put(array) for name, array in batch.items()}
 
+    def on_devices(self, make: Callable[[jax.Device], jax.Array], split: bool) -> jax.Array:
+        """One array of what `make` puts on each device: blocks of it, or the same everywhere."""
+        mine = [d for d in self.devices if d.process_index == jax.process_index()]
+        parts = [make(device) for device in mine]
+        shape = parts[0].shape
+        if not split:
+            sharding = NamedSharding(self.mesh, WHOLE)
+            return jax.make_array_from_single_device_arrays(shape, sharding, parts)
+        count = len(self.devices)
+        if self.name == "pmap":
+            parts, shape = [part[None] for part in parts], (count, *shape)
+        else:
+            shape = (count * shape[0], *shape[1:])
+        sharding = NamedSharding(self.mesh, SPLIT)
+        return jax.make_array_from_single_device_arrays(shape, sharding, parts)
+
     def replicate(self, tree: Any) -> Any:
         """The same values on every device, as arrays without a device axis."""
         sharding = NamedSharding(self.mesh, WHOLE)
@@ -86,6 +112,15 @@ class Mapper:
 def to_host(tree: Any) -> Any:
     """Copies replicated arrays to numpy; the copies outlive a donated buffer."""
     return jax.tree.map(lambda x: np.array(x.addressable_shards[0].data), tree)
+
+
+def least(value: float) -> float:
+    """The smallest of what all processes say, to float32."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental.multihost_utils import process_allgather
+
+    return float(np.min(process_allgather(np.float32(value))))
 
 
 def agree(facts: dict) -> None:

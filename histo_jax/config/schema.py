@@ -122,6 +122,12 @@ class Training:
     total_steps: int | None = option(None, "steps, instead of epochs", least=1)
     save_every: int = option(1000, "steps", least=1)
     log_every: int = option(10, "steps", least=1)
+    micro_batches: int = option(
+        1,
+        "parts of each device's batch, one after the other: less memory, two forward passes; the "
+        "loss sees all of the batch, batch norm a part",
+        least=1,
+    )
     mapper: str = option("pmap", "pmap | shard_map", known=("pmap", "shard_map"))
     on_change: str = option(
         "refuse", "a work directory made with other options or data: refuse | accept",

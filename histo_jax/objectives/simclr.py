@@ -51,6 +51,14 @@ class SimCLR:
           key: unused: SimCLR draws nothing beside the views.
           axis: name of the device axis, or None for one device.
         """
+        z, new = self.embed(params, model_state, views, key)
+        loss, metrics = self.loss_from_embeddings(z, axis)
+        return loss, (new, metrics)
+
+    def embed(
+        self, params: Any, model_state: Any, views: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """Embeddings [n, 2, d] of pairs, and the new running statistics."""
         # One pass over both views: batch statistics of one view alone would mark its members.
         images = jnp.concatenate([views[:, 0], views[:, 1]])
         stats = model_state["batch_stats"]
@@ -66,10 +74,14 @@ class SimCLR:
             train=True,
             mutable=["batch_stats"],
         )
-        z1, z2 = jnp.split(z, 2)
-        loss, metrics = ntxent(z1, z2, self.temperature, axis)
         new = {
             "encoder": of_encoder["batch_stats"],
             "projector": of_projector.get("batch_stats", {}),
         }
-        return loss, ({"batch_stats": new}, metrics)
+        return jnp.stack(jnp.split(z, 2), axis=1), {"batch_stats": new}
+
+    def loss_from_embeddings(
+        self, z: jax.Array, axis: str | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss of the global batch and metrics, from this device's embeddings [n, 2, d]."""
+        return ntxent(z[:, 0], z[:, 1], self.temperature, axis)

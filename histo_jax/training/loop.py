@@ -60,7 +60,8 @@ def train(
     options.check(config)
     chief = jax.process_index() == 0
     mapper = parallel.Mapper(config.training.mapper)
-    mapper.check_batch(config.data.batch_size)
+    micro_batches = config.training.micro_batches
+    mapper.check_batch(config.data.batch_size, micro_batches)
     total = planned_steps(config, mixture.n)
     rate = optimizer.schedule(config.optimizer, config.data.batch_size, mixture.n, total)
     tx = optimizer.build(config.optimizer, rate)
@@ -88,8 +89,9 @@ def train(
             return now
 
         # Step and input.
+        makes = None if on_host else views
         update = mapper.map_step(
-            step.make_step(objective, tx, rate, None if on_host else views, config.seed)
+            step.make_step(objective, tx, rate, makes, config.seed, micro_batches)
         )
         clock = Clock(batches(config, mixture, start, total, views if on_host else None))
         held = None
@@ -229,7 +231,7 @@ def rehearse(
             raise
         raise HistoError(
             "config.data.batch_size", "device-memory", "a step does not fit into device memory",
-            "set it lower, or config.model.dtype=bfloat16",
+            "raise config.training.micro_batches, set config.model.dtype=bfloat16, or set it lower",
         ) from error  # fmt: skip
     return max(seconds, clock.seconds), itertools.chain([batch], stream)
 

@@ -37,13 +37,16 @@ class Mapper:
     def mesh(self) -> Mesh:
         return Mesh(np.array(self.devices), (AXIS,))
 
-    def check_batch(self, batch_size: int) -> None:
+    def check_batch(self, batch_size: int, micro_batches: int = 1) -> None:
         """Refuses a batch the devices can't share equally: pmap drops the rest in silence."""
-        count = len(self.devices)
+        count = len(self.devices) * micro_batches
         if batch_size % count:
+            sharers = f"{len(self.devices)} devices"
+            if micro_batches > 1:
+                sharers += f", {micro_batches} micro-batches each"
             raise HistoError(
                 "config.data.batch_size", "batch",
-                f"{batch_size} images can't be shared equally by {count} devices",
+                f"{batch_size} images can't be shared equally by {sharers}",
                 f"the nearest that can: {max(1, round(batch_size / count)) * count}",
             )  # fmt: skip
 
@@ -70,7 +73,11 @@ class Mapper:
                 function, axis_name=AXIS, in_axes=tuple(axes[spec] for spec in specs),
                 out_axes=out, devices=self.devices, donate_argnums=donate,
             )  # fmt: skip
-        mapped = jax.shard_map(function, mesh=self.mesh, in_specs=specs, out_specs=out)
+        # As pmap does. With the check shard_map sums the gradients itself, and our mean would send
+        # them across devices once more.
+        mapped = jax.shard_map(
+            function, mesh=self.mesh, in_specs=specs, out_specs=out, check_vma=False
+        )
         return jax.jit(mapped, donate_argnums=donate)
 
     def place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:

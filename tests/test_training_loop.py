@@ -43,7 +43,9 @@ def make_config(**changes) -> options.Config:
 def mixture(digest: str = "d"):
     table = {"mpp": np.array([0.5, np.nan], np.float32)}
     one = SimpleNamespace(name="histo_patches/x", n=IMAGES, card={"content_hash": "h"}, table=table)
-    return SimpleNamespace(n=IMAGES, sets=(one,), names=(one.name,), sizes=(IMAGES,), digest=digest)
+    return SimpleNamespace(
+        n=IMAGES, sets=(one,), names=(one.name,), sizes=(IMAGES,), digest=digest, remarks=()
+    )
 
 
 def objective():
@@ -380,3 +382,33 @@ def test_a_log_file_gets_a_line_now_and_then(monkeypatch, capsys):
         "step        12 of 1,200  loss 3.000  top1 0.250  knn 0.500  2 images/s  3.3 hours left",
         "step     1,200 of 1,200  loss 2.000  top1 0.500  knn 0.500  148 images/s",
     ]
+
+
+def test_after_the_first_step_nothing_is_compiled(tmp_path, stream, monkeypatch):
+    """… whatever is saved, logged and probed; one step is compiled before the first."""
+    compiled, at = [], {}
+    event = "/jax/core/compile/backend_compile_duration"
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name) if name == event else None
+    )
+    push = metrics.Readout.push
+
+    def counted(self, step, *rest):
+        at[step] = len(compiled)
+        push(self, step, *rest)
+
+    monkeypatch.setattr(metrics.Readout, "push", counted)
+    train(tmp_path)
+    assert sorted(at) == list(range(1, STEPS + 1)) and at[1] > 0
+    assert len(compiled) == at[1]
+    assert checkpoint.steps(tmp_path / "checkpoints") == [6, 4, 2]
+    assert [x["step"] for x in log(tmp_path) if "knn" in x] == [2, 4, 6]
+
+
+def test_a_number_from_the_host_does_not_sneak_into_the_step(tmp_path, stream, monkeypatch):
+    def place(mapper, batch):
+        return {name: array.reshape(8, -1, *array.shape[1:]) for name, array in batch.items()}
+
+    monkeypatch.setattr(parallel.Mapper, "place", place)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="Disallowed host-to-device transfer"):
+        train(tmp_path)

@@ -78,7 +78,7 @@ def test_a_spread_set_takes_its_block_of_memory(monkeypatch, mixture):
     held = resident.Resident(parallel.Mapper("pmap"), mixture, SIZE)
     assert {s.data.nbytes for s in held.pixels.addressable_shards} == {8 * IMAGE}  # 59 of 64 rows
     held.size, held.image_bytes = 400_000 * 224 * 224 * 3, 224 * 224 * 3
-    told = "60.21 GB spread over the devices, each sends up to 77.1 MB a step"
+    told = "60,211.2 MB spread over the devices, each sends up to 77.1 MB a step"
     assert held.describe(512) == told
 
 

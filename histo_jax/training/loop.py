@@ -109,7 +109,8 @@ def train(
             # Loop: the numbers of step n are read while step n + 1 runs.
             with metrics.Readout(config, directory, start, total, mixture.n, chief) as readout:
                 for number in range(start + 1, total + 1):
-                    now, seen = update(now, next(stream))
+                    with jax.transfer_guard("disallow"):  # nothing sneaks through the host
+                        now, seen = update(now, next(stream))
                     readout.push(number, seen, checkpoints.latest)
                     last = number == total
                     if probe and chief and (last or number % config.probe.every == 0):

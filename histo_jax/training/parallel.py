@@ -118,7 +118,7 @@ class Mapper:
 
 def to_host(tree: Any) -> Any:
     """Copies replicated arrays to numpy; the copies outlive a donated buffer."""
-    return jax.tree.map(lambda x: np.array(x.addressable_shards[0].data), tree)
+    return jax.tree.map(lambda x: np.array(jax.device_get(x.addressable_shards[0].data)), tree)
 
 
 def least(value: float) -> float:

@@ -74,10 +74,11 @@ class Resident:
 
     def describe(self, batch_size: int) -> str:
         """Where the images lie, and what gathering a batch moves: a line for the start of a run."""
+        size = f"{self.size / 1e6:,.1f} MB"
         if not self.spread:
-            return f"{self.size / 1e9:,.2f} GB on every device, nothing moves"
+            return f"{size} on every device"
         moved = f"each sends up to {batch_size * self.image_bytes / 1e6:,.1f} MB a step"
-        return f"{self.size / 1e9:,.2f} GB spread over the devices, {moved}"
+        return f"{size} spread over the devices, {moved}"
 
 
 def take(pixels: jax.Array, rows: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from histo_jax.models import build_encoder, build_projector
 from histo_jax.objectives import build_objective
 from histo_jax.training import optimizer, parallel, state
 from histo_jax.training.step import make_step
+from tests import hlo
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -101,24 +102,67 @@ def test_the_reference_learns():
         assert seen[0]["loss"] != seen[2]["loss"]
 
 
-@pytest.mark.parametrize("name", ["pmap", "shard_map"])
-def test_the_compiled_step_gathers_embeddings_and_no_images(name):
-    objective, tx, rate, fresh = setup("float32")
-    mapper = parallel.Mapper(name)
+def exchanged(name, count, objective, tx, rate, fresh, batch):
+    """What the compiled step sends between so many devices: kind, bytes, line of HLO each."""
+    mapper = parallel.Mapper(name, tuple(jax.devices()[:count]))
     update = mapper.map_step(make_step(objective, tx, rate, None, seed=0))
-    batch = mapper.place(next(batches("float32", 1)))
-    text = update.lower(mapper.replicate(fresh), batch).compile().as_text()
-    gathered = [
-        line for line in text.splitlines() if "all-gather(" in line or "all-gather-start(" in line
-    ]
-    assert gathered, "no embeddings are gathered"
-    for line in gathered:
-        shape = line.split("=")[1].split("all-gather")[0]
-        assert f"{SIZE},{SIZE}" not in shape, f"an image crosses devices: {line}"
-    sizes = [
-        np.prod([int(n) for n in line.split("[")[1].split("]")[0].split(",")]) for line in gathered
-    ]
-    assert max(sizes) <= 2 * BATCH * 16  # both views' projections
+    if name == "pmap":  # a device axis in front
+        batch = jax.tree.map(
+            lambda x: np.empty((count, len(x) // count, *x.shape[1:]), x.dtype), batch
+        )
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (fresh, batch))
+    return hlo.instructions(update.lower(*shapes).compile().as_text())
+
+
+def least(fresh, embeddings):
+    """Bytes no step can do without: gradients, statistics there and back, embeddings and theirs."""
+    parameters, statistics = (
+        sum(x.nbytes for x in jax.tree.leaves(tree)) for tree in (fresh.params, fresh.model_state)
+    )
+    return parameters + 2 * statistics + 2 * embeddings
+
+
+@pytest.mark.parametrize(
+    ("count", "name"),
+    [
+        (8, "pmap"), (8, "shard_map"), pytest.param(1, "pmap", marks=pytest.mark.slow),
+        pytest.param(2, "pmap", marks=pytest.mark.slow), pytest.param(4, "pmap", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_the_compiled_step_exchanges_embeddings_gradients_and_no_images(name, count):
+    *parts, fresh = setup("float32")
+    found = exchanged(name, count, *parts, fresh, next(batches("float32", 1)))
+    gathered = [nbytes for kind, nbytes, _ in found if kind == "all-gather"]
+    embeddings = BATCH * 2 * 16 * 4
+    assert sum(gathered) == embeddings, "other than both views' projections are gathered"
+    for _, _, line in found:
+        assert f"{SIZE},{SIZE}" not in line.split("(")[0], f"an image crosses devices: {line}"
+    total, fewest = sum(nbytes for _, nbytes, _ in found), least(fresh, embeddings)
+    assert 0.95 * fewest < total < 1.02 * fewest, (total, fewest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pmap", "shard_map"])
+def test_bytes_exchanged_by_resnet18(name):
+    """The table of docs/training.md: `pytest tests/test_training_step.py -m slow -k resnet18 -s`."""
+    images, size = 512, 32  # nothing of the image's size crosses: small ones compile sooner
+    encoder = build_encoder("resnet18", axis=parallel.AXIS)
+    projector = build_projector("google_v1", encoder.features, axis=parallel.AXIS)
+    objective = build_objective("simclr", encoder=encoder, projector=projector, temperature=0.1)
+    rate = optax.constant_schedule(0.3)
+    tx = optimizer.lars(rate, 1e-6)
+    fresh = jax.device_get(state.create(objective, tx, seed=0, size=size))
+    batch = {
+        "views": np.empty((images, 2, size, size, 3), np.float32),
+        "index": np.arange(images, dtype=np.int32),
+    }
+    fewest = least(fresh, images * 2 * 128 * 4)
+    for count in (1, 2, 4, 8):
+        found = exchanged(name, count, objective, tx, rate, fresh, batch)
+        kinds = sorted({kind for kind, _, _ in found})
+        sums = {kind: sum(n for k, n, _ in found if k == kind) for kind in kinds}
+        print(f"{name} {count}: {sums}, {sum(sums.values()) / fewest:.4f} of {fewest:,}")
+        assert 0.98 * fewest < sum(sums.values()) < 1.01 * fewest
 
 
 def test_views_on_the_device_see_the_global_index():

@@ -77,7 +77,9 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     warn_about_idle_gpu()
     probe = online.make_probe(config)
     model, augment = config.model, config.augment
-    encoder = build_encoder(model.encoder, model.width, dtype=model.dtype, axis=parallel.AXIS)
+    encoder = build_encoder(
+        model.encoder, model.width, dtype=model.dtype, axis=parallel.AXIS, remat=model.remat
+    )
     projector = build_projector(
         model.projector, encoder.features, dtype=model.dtype, axis=parallel.AXIS
     )

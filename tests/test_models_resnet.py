@@ -1,5 +1,6 @@
 """ResNet against torchvision's numbers (tests/vectors/resnet.json), and its own promises."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from histo_jax.errors import HistoError
-from histo_jax.models import ENCODERS, build_encoder
+from histo_jax.models import ENCODERS, ResNet, build_encoder
 from histo_jax.models.batch_norm import batch_norm
 from histo_jax.models.resnet import Block
 
@@ -291,3 +292,38 @@ def test_features_is_the_pooled_width(name, width, features):
 def test_unknown_encoder_names_the_known_ones():
     with pytest.raises(HistoError, match="resnet19.*resnet18, resnet34, resnet50, resnet101"):
         build_encoder("resnet19")
+
+
+def test_remat_changes_memory_and_nothing_else():
+    """Names, loss, gradients and statistics are those without; temporaries of the step are fewer."""
+    random, found = np.random.default_rng(0), []
+    x = random.uniform(-1, 1, (1, 16, 64, 64, 3))
+    with jax.enable_x64(True):
+        for remat in (False, True):
+            # Blocks of one stage, so that their insides add up; an axis, as in the step: XLA for
+            # CPU merges what is computed again with the first time, but for exchanges.
+            net = ResNet((6,), True, 8, jnp.float64, jnp.float64, axis="d", remat=remat)
+            start = functools.partial(net.init, jax.random.key(0), x[0], train=False)
+            values = np.random.default_rng(1)
+            variables = jax.tree.map(
+                lambda s, r=values: r.normal(1, 0.1, s.shape) / max(1, s.size) ** 0.25,
+                jax.eval_shape(start),
+            )
+
+            def loss(params, stats, x, net=net):
+                given = {"params": params, "batch_stats": stats}
+                out, new = net.apply(given, x, train=True, mutable=["batch_stats"])
+                return jnp.sum(out["pooled"] ** 2), new
+
+            step = jax.pmap(
+                jax.value_and_grad(loss, has_aux=True), "d",
+                in_axes=(None, None, 0), out_axes=None, devices=jax.devices()[:1],
+            )  # fmt: skip
+            given = variables["params"], variables["batch_stats"], x
+            compiled = step.lower(*given).compile()
+            found.append((step(*given), compiled.memory_analysis().temp_size_in_bytes))
+    (plain, taken), (again, fewer) = found
+    assert jax.tree.structure(plain) == jax.tree.structure(again)
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-8, atol=1e-10 * np.abs(a).max())
+    assert fewer < 0.8 * taken, (fewer, taken)

@@ -82,6 +82,9 @@ class Model:
         "float32", "of the computation, float32 | bfloat16; parameters are float32 always",
         known=("float32", "bfloat16"),
     )  # fmt: skip
+    remat: bool = option(
+        False, "compute each residual block again in the backward pass: less memory, slower"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

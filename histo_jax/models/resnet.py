@@ -70,6 +70,7 @@ class ResNet(nn.Module):
       dtype: of the computation; batch statistics and the pooled output are in `param_dtype`.
       param_dtype: of parameters and running statistics: float32, or float64 in tests.
       axis: name of the device axis that batch statistics cover, or None for one device.
+      remat: compute the inside of each block again in the backward pass instead of keeping it.
     """
 
     stages: tuple[int, ...]
@@ -78,6 +79,7 @@ class ResNet(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     axis: str | None = None
+    remat: bool = False
 
     @property
     def features(self) -> int:
@@ -106,11 +108,12 @@ class ResNet(nn.Module):
         x = nn.relu(normalise(self, x, learns, "bn1"))
         out = {"stem": lax.stop_gradient(x) if "stem" in held else x}
         x = max_pool(out["stem"])
+        kind = nn.remat(Block, static_argnums=(2,)) if self.remat else Block  # 2: `train`
         for stage, blocks in enumerate(self.stages):
             part = f"layer{stage + 1}"
             learns = train and part not in held
             for block in range(blocks):
-                x = Block(
+                x = kind(
                     channels=self.width * 2**stage,
                     stride=2 if stage and not block else 1,
                     bottleneck=self.bottleneck,
@@ -190,6 +193,7 @@ def build_encoder(
     dtype: str = "float32",
     param_dtype: str = "float32",
     axis: str | None = None,
+    remat: bool = False,
 ) -> ResNet:
     """The encoder of that name; see `ENCODERS` and `ResNet`.
 
@@ -200,4 +204,5 @@ def build_encoder(
         known = "known: " + ", ".join(ENCODERS)
         raise HistoError("config.model.encoder", "config", f"is {name!r}", known)
     stages, bottleneck = ENCODERS[name]
-    return ResNet(stages, bottleneck, width, jnp.dtype(dtype), jnp.dtype(param_dtype), axis)
+    kinds = jnp.dtype(dtype), jnp.dtype(param_dtype)
+    return ResNet(stages, bottleneck, width, *kinds, axis, remat)

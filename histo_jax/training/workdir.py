@@ -12,7 +12,7 @@ from histo_jax.training.metrics import METRICS, TIMING
 CONFIG, CARD = "config.json", "card.json"
 # Fields, or groups of them, that change how fast, where or what is logged, never what is learned.
 FREE = (
-    "data.dir", "data.cache", "augment.placement", "probe", "training.save_every",
+    "data.dir", "data.cache", "augment.placement", "model.remat", "probe", "training.save_every",
     "training.log_every", "training.mapper", "training.on_change",
 )  # fmt: skip
 REMEDY = "use a new --workdir"

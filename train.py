@@ -48,6 +48,13 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
         metavar="auto|HOST:PORT,INDEX,COUNT",
         help="one process of several: as the cluster says (Slurm, Kubernetes, MPI), or by hand",
     )
+    parser.add_argument(
+        "--profile",
+        metavar="STEPS",
+        type=int,
+        default=0,
+        help="trace so many steps into <workdir>/profile, for JAX's profiler",
+    )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser.parse_known_args()
 
@@ -99,7 +106,10 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     )
     stem = Path(flags.config.partition(":")[0]).stem
     workdir = flags.workdir or Path("runs") / stem
-    loop.train(config, workdir, objective=objective, views=views, mixture=sets, probe=probe)
+    loop.train(
+        config, workdir, objective=objective, views=views, mixture=sets, probe=probe,
+        profile=flags.profile,
+    )  # fmt: skip
     if jax.process_index() == 0:
         print(f"done     {workdir}")
         print(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import gzip
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from histo_jax.data import pipeline
 from histo_jax.errors import HistoError, Resume
 from histo_jax.models import build_encoder, build_projector
 from histo_jax.objectives import build_objective
-from histo_jax.training import checkpoint, loop, metrics, parallel, progress
+from histo_jax.training import checkpoint, loop, metrics, parallel, profile, progress
 from tests import events
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -403,6 +404,31 @@ def test_after_the_first_step_nothing_is_compiled(tmp_path, stream, monkeypatch)
     assert len(compiled) == at[1]
     assert checkpoint.steps(tmp_path / "checkpoints") == [6, 4, 2]
     assert [x["step"] for x in log(tmp_path) if "knn" in x] == [2, 4, 6]
+
+
+def test_a_profile_of_some_steps(tmp_path, stream, undisturbed, capsys):
+    final = loop.train(
+        make_config(), tmp_path, objective=objective(), views=None, mixture=mixture(), profile=2
+    )
+    same_state(parallel.to_host(final), undisturbed[1])
+    (trace,) = (tmp_path / "profile").rglob("*.trace.json.gz")
+    assert b"step" in gzip.decompress(trace.read_bytes())
+    assert f"profile  {tmp_path}/profile: open its .trace.json.gz" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("steps", "start", "total", "traced"),
+    [(0, 0, 9, []), (2, 0, 9, [4, 5]), (2, 4, 9, [8, 9]), (5, 0, 6, [4, 5, 6]), (3, 5, 6, [6])],
+)
+def test_which_steps_are_traced(tmp_path, monkeypatch, steps, start, total, traced):
+    on, seen = [], []
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda _: on.append(True))
+    monkeypatch.setattr(jax.profiler, "stop_trace", on.clear)
+    with profile.Profile(tmp_path, steps, start, total) as tracer:
+        for number in range(start + 1, total + 1):
+            seen += [number] if on else []
+            tracer.after(number, {})
+    assert seen == traced and not on
 
 
 def test_a_number_from_the_host_does_not_sneak_into_the_step(tmp_path, stream, monkeypatch):

@@ -27,6 +27,7 @@ from histo_jax.training import (
     step,
     workdir,
 )
+from histo_jax.training.profile import Profile
 from histo_jax.training.progress import duration
 from histo_jax.training.stop import Stop
 
@@ -41,6 +42,7 @@ def train(
     views: Callable,
     mixture: Any,
     probe: Probe | None = None,
+    profile: int = 0,
 ) -> state.TrainState:
     """Trains `objective` on `mixture`, resuming what `directory` holds; returns the final state.
 
@@ -52,6 +54,7 @@ def train(
       mixture: the prepared sets, see `histo_jax.data.mixture.open_mixture`.
       probe: `probe(params, batch_stats)` of the encoder, numbers for the log; called by process 0
         after every `config.probe.every` steps and the last. Nothing of it reaches the state.
+      profile: steps to trace, see `histo_jax.training.profile`; by process 0.
 
     Raises:
       HistoError: whatever the user can mend; `Resume` after a signal, once the state is saved.
@@ -89,14 +92,13 @@ def train(
             return now
 
         # Step and input.
-        makes = None if on_host else views
+        inside = None if on_host else views
         update = mapper.map_step(
-            step.make_step(objective, tx, rate, makes, config.seed, micro_batches)
+            step.make_step(objective, tx, rate, inside, config.seed, micro_batches)
         )
         clock = Clock(batches(config, mixture, start, total, views if on_host else None))
-        held = None
-        if config.data.cache == "device":
-            held = resident.Resident(mapper, mixture, config.data.image_size)
+        on_devices = config.data.cache == "device"
+        held = on_devices and resident.Resident(mapper, mixture, config.data.image_size)
         with feed.feed(clock, mapper.place) as ready:
             if chief:
                 announce(config, directory, mixture, start, total, held)
@@ -107,10 +109,14 @@ def train(
                 workdir.claim(directory, config, about)
 
             # Loop: the numbers of step n are read while step n + 1 runs.
-            with metrics.Readout(config, directory, start, total, mixture.n, chief) as readout:
+            with (
+                metrics.Readout(config, directory, start, total, mixture.n, chief) as readout,
+                Profile(directory, profile if chief else 0, start, total) as traced,
+            ):
                 for number in range(start + 1, total + 1):
                     with jax.transfer_guard("disallow"):  # nothing sneaks through the host
                         now, seen = update(now, next(stream))
+                    traced.after(number, seen)
                     readout.push(number, seen, checkpoints.latest)
                     last = number == total
                     if probe and chief and (last or number % config.probe.every == 0):

@@ -186,7 +186,7 @@ def main() -> None:
     }
     systems = {name: setup.steps(1 if cpu else 5) for name, setup in setups.items()}
     limits = device_limits(flags.dtype)
-    for system in systems.values():
+    for system in (systems | limits).values():
         next(system)  # compiles
     compilations = Compilations()
     if not flags.no_torch and measure.has("torch"):
@@ -220,10 +220,10 @@ def report(samples: dict, cost: dict, device: dict, batch: int) -> dict[str, Any
         f"a step counts {cost['flops'] / 1e9:,.1f} GFLOP and {cost['bytes'] / 1e9:,.2f} GB by XLA"
     )
     share = {}
-    for kind, limit in (("flops", "matrix product"), ("bytes", "copy")):
+    for kind, limit, unit in (("flops", "matrix product", "GFLOP"), ("bytes", "copy", "GB")):
         share[limit] = cost[kind] * steps / device[limit]["median"]
         rate = {name: value / 1e9 for name, value in device[limit].items()}
-        print(f"{limit:14} {told(rate, ',.1f')} G{kind}/s; the step is at {share[limit]:.0%} of it")
+        print(f"{limit:14} {told(rate, ',.1f')} {unit}/s; the step is at {share[limit]:.0%} of it")
     return {"rates": found, "step": cost, "device": device, "share": share}
 
 

@@ -73,8 +73,12 @@ def mapper(name, count):
 
 @pytest.mark.parametrize(
     ("name", "count", "parts"),
-    [("pmap", 1, 4), ("pmap", 8, 2), ("pmap", 8, 4), ("shard_map", 1, 2), ("shard_map", 8, 4)],
-)
+    [
+        ("pmap", 1, 4), ("shard_map", 8, 4), pytest.param("pmap", 8, 2, marks=pytest.mark.slow),
+        pytest.param("pmap", 8, 4, marks=pytest.mark.slow),
+        pytest.param("shard_map", 1, 2, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_without_batch_norm_it_is_the_plain_step(name, count, parts):
     with jax.enable_x64(True):
         want, wanted = run(1, mapper("pmap", 1))

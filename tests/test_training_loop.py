@@ -5,6 +5,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import signal
 from types import SimpleNamespace
 
@@ -212,6 +213,17 @@ def test_other_options_or_data_are_refused(undisturbed, stream):
         train(directory, data=mixture("other"))
     train(directory, make_config(training__log_every=3))  # changes nothing that is computed
     train(directory, make_config(probe__dataset="histo_labelled/x", probe__every=5))
+
+
+def test_a_run_of_an_older_version_goes_on(undisturbed, tmp_path, stream):
+    """Options that its version had not are as they are by default."""
+    shutil.copytree(undisturbed[0], tmp_path / "run")
+    old = files.read_json(tmp_path / "run/config.json")
+    del old["training"]["micro_batches"], old["model"]["remat"], old["data"]["where"]
+    files.write_json(tmp_path / "run/config.json", old)
+    train(tmp_path / "run")
+    with pytest.raises(HistoError, match="made with other config.training.micro_batches"):
+        train(tmp_path / "run", make_config(training__micro_batches=2))
 
 
 def test_accepted_changes_are_written_only_once_the_state_is_restored(tmp_path, stream):

@@ -32,7 +32,8 @@ def check(workdir: Path, config: Config, card: dict) -> None:
         _check_lines(workdir / name)
     changed = []
     if old is not None:
-        fields = differences(as_dict(config), old)
+        before_us = as_dict(Config())  # what older versions had no field for
+        fields = differences(as_dict(config), _over(before_us, old))
         changed += [f"config.{f}" for f in fields if f not in FREE and f.split(".")[0] not in FREE]
     if before is not None and before["data_digest"] != card["data_digest"]:
         changed.append("the prepared data")
@@ -54,6 +55,14 @@ def claim(workdir: Path, config: Config, card: dict) -> None:
     """Writes `config.json` and `card.json`: from now on the directory is this run's."""
     files.write_json(workdir / CONFIG, as_dict(config))
     files.write_json(workdir / CARD, card)
+
+
+def _over(under: dict, values: dict) -> dict:
+    """Nested dicts, the second's values first."""
+    return under | {
+        name: _over(under[name], value) if isinstance(under.get(name), dict) else value
+        for name, value in values.items()
+    }
 
 
 def _read(path: Path, *wanted: str) -> dict[str, Any] | None:

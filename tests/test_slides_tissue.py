@@ -88,6 +88,19 @@ def test_closing_is_opencvs():
     np.testing.assert_array_equal(tissue.ciga2021(image), closed)
 
 
+def test_ink_is_what_its_bounds_say():
+    """Hue is asked of few pixels: those left out must be none of it."""
+    steps = np.arange(0, 256, 5, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, len(steps), 3)
+    hue, strength, value = tissue.hsv(colours)
+    wanted = (hue >= 95) & (hue <= 123) & (strength > 153) | (value < 51)
+    wanted |= (hue >= 40) & (hue < 95) & (strength > 102)
+    wanted |= ((hue >= 173) | (hue <= 5)) & (strength > 191)
+    np.testing.assert_array_equal(tissue.ink(colours), wanted)
+    literal = (hue > 127) & (hue < 166) & (strength > 25) & (value > 127) & (value < 230)
+    np.testing.assert_array_equal(tissue.paper_literal(colours), literal)
+
+
 def test_otsu_threshold_vector():
     counts = np.zeros(256, np.int64)
     counts[[10, 12, 80, 90]] = [50, 30, 15, 5]
@@ -148,7 +161,7 @@ def test_counts_on_cmu_1(real_data):
     """Kept of the 117 whole tiles: as measured when the rules were chosen."""
     with Slide(real_data / "wsi" / "cmu-1-small-region.svs") as slide:
         image, _ = slide.read(0, 0, 0, slide.dimensions)
-    threshold = tissue.otsu_threshold(tissue.saturation_counts(image))
+    threshold = tissue.otsu_threshold(tissue.saturation_and_counts(image)[1])
     tiles = [
         image[y : y + 224, x : x + 224] for y in range(0, 2912, 224) for x in range(0, 2016, 224)
     ]

@@ -1,4 +1,5 @@
-"""A slide at a glance: its coarsest level, read once for Otsu's threshold and for a thumbnail."""
+"""A slide at a glance: its coarsest level, read once for Otsu's threshold, for a thumbnail and for
+where there is surely no tissue."""
 
 import dataclasses
 import io
@@ -27,10 +28,13 @@ class Overview:
     Attributes:
       saturation: histogram int64[256] of the pixels read; ink counts as glass.
       image: uint8 [h, w, 3], at most `SIDE` pixels a side.
+      plan: saturation uint8 [rows, columns] of the coarsest level, ink as it is, 255 where it
+        could not be read; None where the level is too large to be read whole.
     """
 
     saturation: np.ndarray
     image: np.ndarray
+    plan: np.ndarray | None
 
     def jpeg(self) -> bytes:
         """The image as a small JPEG."""
@@ -80,11 +84,18 @@ def _look(slide: Slide, level: int) -> Overview:
     scale = min(1.0, SIDE / max(columns, rows))
     width, height = (max(1, round(extent * scale)) for extent in (columns, rows))
     canvas = Image.new("RGB", (width, height), UNREAD)
-    saturation = np.zeros(256, np.int64)
-    blocks = _whole if columns * rows <= MOST_WHOLE else _sample
-    for block in blocks(columns, rows, width / columns, height / rows):
-        saturation += _read(slide, level, block, canvas)
-    return Overview(saturation, np.asarray(canvas))
+    counts = np.zeros(256, np.int64)
+    whole = columns * rows <= MOST_WHOLE
+    plan = np.full((rows, columns), 255, np.uint8) if whole else None
+    for block in (_whole if whole else _sample)(columns, rows, width / columns, height / rows):
+        for part, rgb in _read(slide, level, block):
+            _paint(canvas, part, rgb)
+            saturation, found = tissue.saturation_and_counts(rgb)
+            counts += found
+            if whole:
+                left, top, wide, high = part.source
+                plan[top : top + high, left : left + wide] = saturation
+    return Overview(counts, np.asarray(canvas), plan)
 
 
 def threshold_of(slide: Slide, seen: Overview) -> int | None:
@@ -122,9 +133,9 @@ def _sample(columns: int, rows: int, across: float, down: float) -> Iterator[_Bl
         yield _Block((int(lefts[column]), int(tops[row]), wide, high), target)
 
 
-def _read(slide: Slide, level: int, block: _Block, canvas: Image.Image) -> np.ndarray:
-    """Paints a block and returns its histogram int64[256]; of one that cannot be read as a whole,
-    those of its halves that can."""
+def _read(slide: Slide, level: int, block: _Block) -> Iterator[tuple[_Block, np.ndarray]]:
+    """The block and its pixels; of one that cannot be read as a whole, those of its halves that
+    can."""
     left, top, width, height = block.source
     factor = slide.downsamples[level]
     x, y = slide.bounds[0] + int(left * factor), slide.bounds[1] + int(top * factor)
@@ -133,12 +144,16 @@ def _read(slide: Slide, level: int, block: _Block, canvas: Image.Image) -> np.nd
     except HistoError as error:
         if error.reason != "unreadable-tile":
             raise
-        if max(width, height) <= _SMALLEST:
-            return np.zeros(256, np.int64)
-        return sum(_read(slide, level, half, canvas) for half in block.halves())
+        if max(width, height) > _SMALLEST:
+            for half in block.halves():
+                yield from _read(slide, level, half)
+        return
+    yield block, rgb
+
+
+def _paint(canvas: Image.Image, block: _Block, rgb: np.ndarray) -> None:
     begin = round(block.target[0]), round(block.target[1])
     end = round(block.target[0] + block.target[2]), round(block.target[1] + block.target[3])
     if begin[0] < end[0] and begin[1] < end[1]:
         size = end[0] - begin[0], end[1] - begin[1]
         canvas.paste(Image.fromarray(rgb).resize(size, Image.Resampling.BOX), begin)
-    return tissue.saturation_counts(rgb)

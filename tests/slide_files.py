@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from PIL import Image
 
 PURPLE = (148, 90, 160)  # tissue to every rule
 WHITE = (245, 245, 245)
@@ -35,19 +36,23 @@ def write_slide(
     mpp: object = 0.5,
     power: int | None = None,
     levels: int = 1,
+    step: int = 2,
+    mean: bool = False,
     tile: int = 64,
     **options: object,
 ) -> Path:
-    """A deflate-compressed Aperio SVS; every further level is half the size."""
+    """A deflate-compressed Aperio SVS; each further level is `step` times smaller, by picking
+    pixels or by their mean."""
     fields = ["Aperio Image Library v1.0"]
     fields += [f"MPP = {mpp}"] if mpp is not None else []
     fields += [f"AppMag = {power}"] if power is not None else []
     options = {"photometric": "rgb", "compression": "adobe_deflate"} | options
     with tifffile.TiffWriter(path, bigtiff=bool(options.pop("bigtiff", False))) as out:
         for level in range(levels):
-            step = 2**level
+            factor = step**level
+            picked = image[::factor, ::factor]
             out.write(
-                image[::step, ::step],
+                np.asarray(Image.fromarray(image).reduce(factor)) if mean else picked,
                 tile=(tile, tile),
                 description="|".join(fields),
                 metadata=None,

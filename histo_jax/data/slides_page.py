@@ -117,7 +117,7 @@ def options_in_words(config: SlideConfig) -> list[str]:
         f"{TISSUE[config.tissue]} (rule “{config.tissue}”).",
         f"At most {config.max_tiles:,} tiles a slide, tried in a random order made of the seed "
         f"{config.seed} and the slide itself.",
-        f"A slide of which more than {bad} of the tried tiles can't be read is refused.",
+        f"A slide of which more than {bad} of the tiles needed can't be read is refused.",
     ]
     if config.default_mpp is not None:
         said.append(f"Slides that don't say are taken for {config.default_mpp:g} µm a pixel.")

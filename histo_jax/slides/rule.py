@@ -8,7 +8,7 @@ from histo_jax.slides import tissue
 from histo_jax.slides.reasons import refusal
 from histo_jax.slides.source import MPP
 
-VERSION = 2  # of the part: raise it when equal rules give another one, and old ones are cut anew
+VERSION = 3  # of the part: raise it when equal rules give another one, and old ones are cut anew
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TileRule:
       min_foreground: least share of tissue pixels, inclusive.
       max_tiles: most tiles of one slide.
       seed: of the random order in which the grid is tried.
-      max_bad: largest share of tried tiles that may be unreadable.
+      max_bad: largest share of the tiles read that may be unreadable.
       default_mpp: µm per pixel of slides that don't say.
       upsample: allow a finer mpp than was scanned.
       quality: of the JPEG, 4:4:4.

@@ -13,6 +13,7 @@ from histo_jax.slides import tissue
 from histo_jax.slides.grid import Grid, grid_of, order_of
 from histo_jax.slides.identity import slide_digest
 from histo_jax.slides.overview import Overview, look, slide_threshold, threshold_of
+from histo_jax.slides.prescreen import Prescreen
 from histo_jax.slides.reasons import refusal
 from histo_jax.slides.rule import TileRule, options_digest
 from histo_jax.slides.source import Slide
@@ -67,15 +68,19 @@ class SlideTiles:
     tiles: tuple[Tile, ...]
 
 
-def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> SlideTiles:
+def cut(
+    path: str | os.PathLike, rule: TileRule, mpp: float | None = None, *, prescreen: bool = True
+) -> SlideTiles:
     """Tries the cells of the grid in random order and keeps the first `max_tiles` with tissue.
 
-    Equal to judging every cell and taking the first of the permutation; reads only what it needs.
+    Equal to judging every cell and taking the first of the permutation, as far as `Prescreen` is
+    right about cells that it calls glass: they count as background and are not read.
 
     Args:
       path: the slide.
       rule: how to cut.
       mpp: µm per level-0 pixel from the user, where the file has none to be believed.
+      prescreen: False reads every cell that is tried, to compare with.
 
     Raises:
       HistoError: the slide is refused; the reason is one of `reasons.REASONS`.
@@ -85,7 +90,7 @@ def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> Sl
         digest, size = slide_digest(path)
         grid = grid_of(slide, rule)
         seen = look(slide)
-        tiles, counts, tried = _keep(slide, rule, grid, digest[:16], seen)
+        tiles, counts, tried = _keep(slide, rule, grid, digest[:16], seen, prescreen)
         warnings = tuple(slide.warnings)
     after = os.stat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -112,7 +117,7 @@ def cut(path: str | os.PathLike, rule: TileRule, mpp: float | None = None) -> Sl
 
 
 def _keep(
-    slide: Slide, rule: TileRule, grid: Grid, name: str, seen: Overview
+    slide: Slide, rule: TileRule, grid: Grid, name: str, seen: Overview, prescreen: bool
 ) -> tuple[list[Tile], dict[str, int], dict[str, list[int]]]:
     """Kept tiles, counts, and the first cells tried by what became of them."""
     cells = grid.columns * grid.rows
@@ -123,19 +128,27 @@ def _keep(
         threshold = threshold_of(slide, seen)
         if threshold is None and rule.min_foreground > 0:  # nothing anywhere: spare the reading
             return [], counts | {"background": cells}, tried
+    screen = Prescreen(slide, rule, grid, seen, threshold) if prescreen else None
     tiles: list[Tile] = []
-    for number, cell in enumerate(order_of(cells, rule.seed, name)):
+    read = 0
+    for number, cell in enumerate(order_of(cells, rule.seed, name).tolist()):
         if len(tiles) == rule.max_tiles:
             break
-        tile = _try(slide, rule, grid, int(cell), name, threshold)
-        outcome = tile if isinstance(tile, str) else "kept"
+        if screen and screen.skips(cell):
+            outcome = "background"
+        else:
+            tile = _try(slide, rule, grid, cell, name, threshold)
+            outcome = tile if isinstance(tile, str) else "kept"
+            read += 1
+            if screen:
+                screen.check(cell, outcome == "kept")
         counts[outcome] += 1
         if number < LISTED:
-            tried.setdefault(outcome, []).append(int(cell))
-        if isinstance(tile, Tile):
+            tried.setdefault(outcome, []).append(cell)
+        if outcome == "kept":
             tiles.append(tile)
-    if counts["unreadable"] > rule.max_bad * sum(counts.values()):
-        what = f"{counts['unreadable']} of {sum(counts.values())} tiles cannot be read"
+    if counts["unreadable"] > rule.max_bad * read:
+        what = f"{counts['unreadable']} of {read} tiles cannot be read"
         raise refusal(slide.path, "too-many-unreadable", what)
     counts["not-needed"] = cells - sum(counts.values())
     return tiles, counts, {outcome: sorted(tried[outcome]) for outcome in sorted(tried)}
@@ -157,8 +170,9 @@ def _try(
     image = Image.fromarray(rgb)
     if grid.side != rule.size:
         image = image.resize((rule.size, rule.size), Image.Resampling.BILINEAR)
-    mask = tissue.RULES[rule.tissue](np.asarray(image), threshold)
-    if mask.sum() < rule.min_foreground * mask.size:
+        rgb = np.asarray(image)
+    mask = tissue.RULES[rule.tissue](rgb, threshold)
+    if np.count_nonzero(mask) < rule.min_foreground * mask.size:
         return "background"
     key, jpeg = f"{name}-{grid.level}-{x}-{y}", _jpeg(image, rule.quality)
     return Tile(key, x, y, grid.level, grid.mpp, float(mask.mean()), alpha, jpeg)

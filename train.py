@@ -72,10 +72,9 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     import jax
 
-    from histo_jax.augment.recipes import make_views
     from histo_jax.evaluation import online
     from histo_jax.models import build_encoder, build_projector
-    from histo_jax.objectives import build_objective
+    from histo_jax.objectives import build_objective, check_negatives
     from histo_jax.training import loop, parallel
 
     if cluster is not None:
@@ -95,8 +94,11 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
         encoder=encoder,
         projector=projector,
         temperature=config.objective.temperature,
+        skips=config.objective.skips,
+        colours=config.objective.colours,
     )
-    views = make_views(
+    check_negatives(objective, config.data.batch_size)
+    views = objective.views(
         seed=config.seed,
         recipe=augment.recipe,
         size=config.data.image_size,

@@ -28,8 +28,7 @@ def get_config() -> ConfigDict:
     config.objective.name = "simclr"
     config.objective.temperature = 0.1
     config.optimizer = ConfigDict()
-    config.optimizer.name = "lars"
-    config.optimizer.base_lr = 0.3  # peak .6 at 512
+    config.optimizer.name = "lars"  # peak .6 at 512: the paper's .3 at 256
     config.optimizer.weight_decay = 1e-6
     config.optimizer.warmup_epochs = 10.0  # not stated in the paper; SimCLR's
     config.training = ConfigDict()

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from histo_jax.errors import HistoError
 from histo_jax.models import ENCODERS, ResNet, build_encoder
-from histo_jax.models.batch_norm import batch_norm
+from histo_jax.models.norms import batch_norm
 from histo_jax.models.resnet import Block
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "resnet.json").read_text())

@@ -1,4 +1,4 @@
-"""The recipes of views, as a table, and the function that makes two views of every image."""
+"""The recipes of views, as a table, and the functions that make views of every image."""
 
 import dataclasses
 from collections.abc import Callable
@@ -110,8 +110,13 @@ def apply_view(
 ) -> jax.Array:
     """Makes one view, uint8 `[h, w, 3]` to float32 `[size, size, 3]` in [-1, 1]."""
     resize = geometry.crop_resize_taps if branches else geometry.crop_resize_dense
-    smooth = blur.blur_shifted if branches else blur.blur_dense
     x = resize(image, view.box, view.side, size)
+    return finish(recolour(x, view, recipe=recipe, branches=branches))
+
+
+def recolour(x: jax.Array, view: View, *, recipe: Recipe, branches: bool) -> jax.Array:
+    """Jitter, gray and blur of a view, on `[y, 3, x]` in [0, 1]."""
+    smooth = blur.blur_shifted if branches else blur.blur_dense
     if recipe.jitter_probability > 0 and any(JITTERS[recipe.jitter]):
         x = lax.cond(view.jittered, colour.jitter, lambda a, *_: a, x, view.order, view.factors)
     if recipe.gray > 0:
@@ -119,8 +124,13 @@ def apply_view(
             view.grayed, lambda a: jnp.broadcast_to(colour.gray(a), a.shape), lambda a: a, x
         )
     if recipe.blur > 0:
-        taps = blur.kernel_size(size)
+        taps = blur.kernel_size(x.shape[0])
         x = lax.cond(view.blurred, lambda a, s: smooth(a, s, taps), lambda a, _: a, x, view.sigma)
+    return x
+
+
+def finish(x: jax.Array) -> jax.Array:
+    """`[y, 3, x]` in [0, 1] as networks take it, `[y, x, 3]` in [-1, 1]."""
     return jnp.transpose(jnp.clip(x, 0, 1) * 2 - 1, (0, 2, 1))
 
 
@@ -132,8 +142,10 @@ def make_views(
     crop_min: float | None = None,
     jitter: str | None = None,
     branches: bool,
+    count: int = 2,
+    colours: bool = True,
 ) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-    """Builds the function that makes two independent views of every image.
+    """Builds the function that makes independent views of every image.
 
     Args:
       seed: the run's seed.
@@ -143,28 +155,35 @@ def make_views(
       jitter: a name in `JITTERS`; None = the recipe's own.
       branches: True loops over the images and skips what was not drawn (CPU); False computes all
         and selects (GPU, TPU). The two agree to 1e-4 a pixel.
+      count: views of each image.
+      colours: False only crops, turns and flips: for tasks whose answer is the colours.
 
     Returns:
       `views(images uint8 [b, h, w, 3], step int32 scalar, index int32 [b])` to float32
-      `[b, 2, size, size, 3]` in [-1, 1]; pure, and a function of each image alone.
+      `[b, count, size, size, 3]` in [-1, 1]; pure, and a function of each image alone.
 
     Raises:
-      HistoError: unknown recipe or jitter, or `crop_min` outside (0, 1].
+      HistoError: unknown recipe or jitter, `crop_min` outside (0, 1], or jitter without `colours`.
     """
     chosen = choose(recipe, crop_min, jitter)
+    if not colours:
+        if jitter not in (None, "none"):
+            what = f"is {jitter!r}, but this task learns from the colours as they are"
+            raise HistoError("config.augment.jitter", "config", what, "leave it out")
+        chosen = dataclasses.replace(chosen, jitter="none", gray=0.0, blur=0.0)
 
     def views(images: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
         b, height, width, _ = images.shape
-        keys = jax.vmap(lambda k: jax.random.split(k, 2))(example_keys(seed, step, index))
+        keys = jax.vmap(lambda k: jax.random.split(k, count))(example_keys(seed, step, index))
         # Drawn for the whole batch at once: many small operations, slow one image at a time.
-        drawn = jax.vmap(lambda k: sample_view(k, chosen, height, width))(keys.reshape(2 * b))
+        drawn = jax.vmap(lambda k: sample_view(k, chosen, height, width))(keys.reshape(-1))
 
         def one(pair):
             source, view = pair
             return apply_view(images[source], view, recipe=chosen, size=size, branches=branches)
 
-        pairs = (jnp.arange(2 * b, dtype=jnp.int32) // 2, drawn)
+        pairs = (jnp.arange(count * b, dtype=jnp.int32) // count, drawn)
         made = lax.map(one, pairs) if branches else jax.vmap(one)(pairs)
-        return made.reshape(b, 2, size, size, 3)
+        return made.reshape(b, count, size, size, 3)
 
     return views

@@ -50,7 +50,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """How two views are made of an image (paper, section 4.1 and appendix C)."""
+    """How views are made of an image (paper, section 4.1 and appendix C)."""
 
     recipe: str = option("ciga2021", "ciga2021 | simclr", known=("ciga2021", "simclr"))
     crop_min: float | None = option(
@@ -70,7 +70,10 @@ class Augment:
 class Model:
     """The network."""
 
-    encoder: str = option("resnet18", "resnet18 | resnet34 | resnet50 | resnet101")
+    encoder: str = option(
+        "resnet18",
+        "resnet18 | resnet34 | resnet50 | resnet101; with _ln after it layer norm (cpc needs it)",
+    )
     width: int = option(64, "channels of the stem", least=1)
     init: str | None = option(
         None,
@@ -91,19 +94,29 @@ class Model:
 class Objective:
     """The pretext task."""
 
-    name: str = option("simclr", "simclr")
-    temperature: float = option(0.1, "divides the cosines before the softmax", above=0)
+    name: str = option("simclr", "simclr | autoencoder | colorization | cpc")
+    temperature: float = option(0.1, "of simclr: divides the cosines before the softmax", above=0)
+    skips: bool = option(
+        True, "of autoencoder and colorization: the decoder sees the encoder's early layers too"
+    )
+    colours: str = option("rgb", "of colorization: rgb = painted | bins = chosen from 261")
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
     """What follows the gradient, with linear warm-up and cosine decay."""
 
-    name: str = option("lars", "lars | adam")
-    base_lr: float = option(
-        0.3, "the peak; of lars at 256 images a batch: base_lr * batch_size / 256", above=0
+    name: str = option(
+        "lars",
+        "lars | lamb | adam | lars_everywhere = lars as in the code the paper's author used",
     )
-    weight_decay: float = option(1e-6, "L2; lars leaves out biases and batch norm", least=0)
+    base_lr: float | None = option(
+        None,
+        "the peak: of lars * batch_size / 256, of lamb * sqrt(batch_size / 512); "
+        "None = the paper's: lars 0.3, lamb 0.005, adam 0.0001",
+        above=0,
+    )
+    weight_decay: float = option(1e-6, "L2; lars and lamb leave out biases and norms", least=0)
     warmup_epochs: float = option(10.0, "epochs of rising rate", least=0)
 
 

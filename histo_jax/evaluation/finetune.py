@@ -54,7 +54,7 @@ class Labels:
         )
         weight, bias = params["head"]["weight"], params["head"]["bias"]
         product = jnp.matmul(levels["pooled"], weight, precision=jax.lax.Precision.HIGHEST)
-        return product + bias[None], {"encoder": new["batch_stats"]}
+        return product + bias[None], {"encoder": new.get("batch_stats", {})}
 
     def loss(self, outputs: jax.Array, batch: Batch, given: dict) -> jax.Array:
         truth = batch["truth"]

@@ -25,7 +25,7 @@ def random_init(encoder: Any, seed: int) -> tuple[dict, dict]:
     In eval mode activations then grow with depth (the paper's L1 of 2490.7 for ResNet-101).
     """
     variables = _init(encoder, jax.random.key(seed))
-    return variables["params"], variables["batch_stats"]
+    return variables["params"], variables.get("batch_stats", {})  # layer norm has none
 
 
 def calibrated(
@@ -55,7 +55,7 @@ def _statistics(network: Network, params: dict, batch_stats: dict, images: jax.A
     zero = jax.tree.map(jnp.zeros_like, batch_stats)
     variables, x = {"params": params, "batch_stats": zero}, network.normalise(images)
     _, new = network.encoder.apply(variables, x, train=True, mutable=["batch_stats"])
-    return jax.tree.map(lambda s: s / NEW_SHARE, new["batch_stats"])
+    return jax.tree.map(lambda s: s / NEW_SHARE, new.get("batch_stats", {}))
 
 
 def colour_histogram(images: np.ndarray) -> np.ndarray:

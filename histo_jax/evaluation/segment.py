@@ -72,7 +72,7 @@ class Pixels:
         logits, new = self.unet.apply(
             variables, images, train, self.freeze_to, mutable=["batch_stats"]
         )
-        return logits, new["batch_stats"]
+        return logits, batch_stats | new["batch_stats"]  # an encoder with layer norm has none
 
     def loss(self, outputs: jax.Array, batch: Batch, given: dict) -> jax.Array:
         return pixel_loss(outputs, batch["mask"], given.get("weights"), self.dice, AXIS)

@@ -9,9 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from histo_jax.errors import HistoError
-
-# Logits held at once (float32: 64 MiB). More than these, and rows go through in blocks.
-LOGITS_AT_ONCE = 2**24
+from histo_jax.losses.blocks import LOGITS_AT_ONCE, in_blocks
 
 
 def ntxent(
@@ -99,17 +97,4 @@ def _candidates(
         kernel = jnp.sum(jnp.where(itself, 0.0, jnp.exp(4 * cosine - 4)), axis=1)
         return total, hardest, kernel
 
-    size = rows.shape[0]
-    if size * columns.shape[0] <= LOGITS_AT_ONCE:
-        return dense(rows, own, partner)
-    block = max(1, LOGITS_AT_ONCE // columns.shape[0])
-
-    def split(x: jax.Array) -> jax.Array:
-        filler = [(0, -size % block)] + [(0, 0)] * (x.ndim - 1)
-        return jnp.pad(x, filler).reshape(-1, block, *x.shape[1:])
-
-    # Each block's logits are made again in the backward pass: memory stays O(c·d).
-    once_more = jax.checkpoint(lambda xs: dense(*xs), prevent_cse=False)
-    out = jax.lax.map(once_more, (split(rows), split(own), split(partner)))
-    total, hardest, kernel = (x.reshape(-1)[:size] for x in out)
-    return total, hardest, kernel
+    return in_blocks(dense, (rows, own, partner), columns.shape[0], LOGITS_AT_ONCE)

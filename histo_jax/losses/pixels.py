@@ -1,4 +1,4 @@
-"""Losses over the pixels of all devices: cross-entropy with an ignored label, and soft Dice."""
+"""Losses over the pixels of all devices: of labels (cross-entropy, soft Dice) and of colours."""
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,16 @@ def pixel_loss(
     each = optax.softmax_cross_entropy_with_integer_labels(logits, known)
     loss = _mean(jnp.sum(each * weight), jnp.sum(weight), axis)
     return loss + _dice(logits, known, valid, axis) if dice else loss
+
+
+def colour_loss(said: jax.Array, truth: jax.Array, axis: str | None = None) -> jax.Array:
+    """Mean absolute difference of float [b, h, w, c] over pixels and channels, of all devices.
+
+    Computed in at least float32; `axis` as for `pixel_loss`.
+    """
+    said = said.astype(jnp.float32) if jnp.finfo(said.dtype).bits < 32 else said
+    loss = jnp.mean(jnp.abs(said - truth))
+    return loss if axis is None else jax.lax.pmean(loss, axis)
 
 
 def _mean(total: jax.Array, count: jax.Array, axis: str | None) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from histo_jax.errors import HistoError
-from histo_jax.models.batch_norm import batch_norm
+from histo_jax.models.norms import batch_norm
 
 TORCH_LINEAR = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # U(±1/√fan_in)
 

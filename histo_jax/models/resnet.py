@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from histo_jax.errors import HistoError
-from histo_jax.models.batch_norm import batch_norm
+from histo_jax.models.norms import batch_norm, layer_norm
 
 FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")  # torch's kaiming_normal_
 
@@ -21,6 +21,7 @@ ENCODERS = {
     "resnet101": ((3, 4, 23, 3), True),
     "resnet_tiny": ((1, 1, 1, 1), False),  # for tests
 }
+LAYER_NORM = "_ln"  # after a name: layer norm in place of batch norm
 PARTS = ("stem", "layer1", "layer2", "layer3", "layer4")  # in the order of the pass
 
 
@@ -37,6 +38,7 @@ class Block(nn.Module):
     dtype: Any
     param_dtype: Any
     axis: str | None
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -71,6 +73,7 @@ class ResNet(nn.Module):
       param_dtype: of parameters and running statistics: float32, or float64 in tests.
       axis: name of the device axis that batch statistics cover, or None for one device.
       remat: compute the inside of each block again in the backward pass instead of keeping it.
+      layer_norm: normalise each image by itself, over (h, w, c), and keep no statistics.
     """
 
     stages: tuple[int, ...]
@@ -80,6 +83,7 @@ class ResNet(nn.Module):
     param_dtype: Any = jnp.float32
     axis: str | None = None
     remat: bool = False
+    layer_norm: bool = False
 
     @property
     def features(self) -> int:
@@ -120,6 +124,7 @@ class ResNet(nn.Module):
                     dtype=self.dtype,
                     param_dtype=self.param_dtype,
                     axis=self.axis,
+                    layer_norm=self.layer_norm,
                     name=f"{part}_{block}",
                 )(x, learns)
             out[part] = x = lax.stop_gradient(x) if part in held else x
@@ -182,8 +187,11 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def normalise(net: ResNet | Block, x: jax.Array, train: bool, name: str) -> jax.Array:
-    """Batch normalisation with the net's precisions."""
-    y = batch_norm(x, train, name=name, param_dtype=net.param_dtype, axis=net.axis)
+    """The net's normalisation, in its precisions."""
+    if net.layer_norm:
+        y = layer_norm(x, name=name, param_dtype=net.param_dtype)
+    else:
+        y = batch_norm(x, train, name=name, param_dtype=net.param_dtype, axis=net.axis)
     return y.astype(net.dtype)
 
 
@@ -195,14 +203,24 @@ def build_encoder(
     axis: str | None = None,
     remat: bool = False,
 ) -> ResNet:
-    """The encoder of that name; see `ENCODERS` and `ResNet`.
+    """The encoder of that name; see `architecture` and `ResNet`.
 
     Raises:
-      HistoError: the name is not in the table.
+      HistoError: there is none of that name.
     """
-    if name not in ENCODERS:
-        known = "known: " + ", ".join(ENCODERS)
-        raise HistoError("config.model.encoder", "config", f"is {name!r}", known)
-    stages, bottleneck = ENCODERS[name]
+    stages, bottleneck, layer = architecture(name)
     kinds = jnp.dtype(dtype), jnp.dtype(param_dtype)
-    return ResNet(stages, bottleneck, width, *kinds, axis, remat)
+    return ResNet(stages, bottleneck, width, *kinds, axis, remat, layer)
+
+
+def architecture(name: str) -> tuple[tuple[int, ...], bool, bool]:
+    """Blocks, whether bottlenecks, whether layer norm: of a name in `ENCODERS`, or of that + `_ln`.
+
+    Raises:
+      HistoError: there is none of that name.
+    """
+    plain = name.removesuffix(LAYER_NORM)
+    if plain not in ENCODERS:
+        known = "known: " + ", ".join(ENCODERS) + f"; with {LAYER_NORM} after it layer norm"
+        raise HistoError("config.model.encoder", "config", f"is {name!r}", known)
+    return *ENCODERS[plain], plain != name

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from histo_jax.errors import HistoError
-from histo_jax.models.batch_norm import batch_norm
+from histo_jax.models.norms import batch_norm
 from histo_jax.models.resnet import ResNet
 
 MULTIPLE = 32  # pixels: the stride of the deepest features
@@ -69,15 +69,19 @@ class UNet(nn.Module):
       encoder: its width sets the decoder's: 256, 128, 64, 32, 16 channels at 64.
       outputs: channels of the result: classes, or colours.
       skips: whether the decoder sees more of the encoder than its last layer.
+      stride: of the result, in pixels of the image.
     """
 
     encoder: ResNet
     outputs: int
     skips: bool = True
+    stride: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool, frozen: str | None = None) -> jax.Array:
-        """Maps images [b, h, w, 3] in [-1, 1] to [b, h, w, outputs], linear, in `param_dtype`.
+        """Maps images [b, h, w, 3] in [-1, 1] to [b, h / stride, w / stride, outputs], linear.
+
+        The result is in `param_dtype`.
 
         Args:
           x: the images.
@@ -94,8 +98,9 @@ class UNet(nn.Module):
         x = decoder(net(x, train, frozen), train)
         init = nn.initializers.xavier_uniform()
         head = nn.Conv(
-            self.outputs, (3, 3), padding=1, kernel_init=init, **kind, name="segmentation_head_0"
-        )
+            self.outputs, (3, 3), self.stride, padding=1, kernel_init=init, **kind,
+            name="segmentation_head_0",
+        )  # fmt: skip
         return head(x).astype(net.param_dtype)
 
 
@@ -106,8 +111,8 @@ def double(x: jax.Array) -> jax.Array:
     return x.reshape(b, 2 * h, 2 * w, c)
 
 
-def check_side(*sides: int) -> None:
-    """Refuses images a U-Net can't halve five times.
+def check_side(*sides: int, field: str = "config.image_size") -> None:
+    """Refuses images a U-Net can't halve five times; `field` is the option that sets their size.
 
     Raises:
       HistoError: a side in pixels is no multiple of 32.
@@ -116,9 +121,9 @@ def check_side(*sides: int) -> None:
         if side % MULTIPLE or side < MULTIPLE:
             what = f"is {side}, a U-Net needs a multiple of {MULTIPLE}"
             nearest = max(1, round(side / MULTIPLE)) * MULTIPLE
-            raise HistoError("config.image_size", "config", what, f"the nearest is {nearest}")
+            raise HistoError(field, "config", what, f"the nearest is {nearest}")
 
 
-def build_unet(encoder: ResNet, outputs: int, skips: bool = True) -> UNet:
+def build_unet(encoder: ResNet, outputs: int, skips: bool = True, stride: int = 1) -> UNet:
     """A U-Net on that encoder, which keeps its parameters under `encoder`."""
-    return UNet(encoder, outputs, skips)
+    return UNet(encoder, outputs, skips, stride)

@@ -1,11 +1,13 @@
 """SimCLR (Chen et al. 2020), the method of the paper (section 3.1)."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from histo_jax.augment.recipes import make_views
 from histo_jax.losses import ntxent
 
 
@@ -22,6 +24,11 @@ class SimCLR:
     encoder: Any
     projector: Any
     temperature: float
+    fewest = 2  # images a batch: the negatives
+
+    def views(self, **how: Any) -> Callable:
+        """Two views of each image, [b, 2, s, s, 3]; see `histo_jax.augment.recipes.make_views`."""
+        return make_views(**how)
 
     def init(self, key: jax.Array, images: jax.Array) -> tuple[Any, Any]:
         """Fresh `(params, model_state)`, each with parts `encoder` and `projector`.
@@ -75,7 +82,7 @@ class SimCLR:
             mutable=["batch_stats"],
         )
         new = {
-            "encoder": of_encoder["batch_stats"],
+            "encoder": of_encoder.get("batch_stats", {}),  # layer norm has none
             "projector": of_projector.get("batch_stats", {}),
         }
         return jnp.stack(jnp.split(z, 2), axis=1), {"batch_stats": new}

@@ -90,7 +90,7 @@ class Watch:
                     self.workdir, "nan", f"{name} is {metrics[name]} at step {step}",
                     remedy + "lower config.optimizer.base_lr and train into a new work directory",
                 )  # fmt: skip
-        self.collapsed = self.collapsed + 1 if metrics["spread"] < COLLAPSED_SPREAD else 0
+        self.collapsed = self.collapsed + 1 if metrics.get("spread", 1.0) < COLLAPSED_SPREAD else 0
         if min(self.collapsed, step - self.warmup_steps) >= COLLAPSED_STEPS:
             raise HistoError(
                 self.workdir, "collapse",
@@ -145,7 +145,8 @@ class Readout:
         probed = probe() if probe else {}
         now = time.perf_counter()
         self.since = (self.since[0] + now - started, self.since[1])  # probing is not training
-        self.progress.show(step, {"loss": seen["loss"], "top1": seen["top1"], **probed})
+        shown = {name: seen[name] for name in ("loss", "top1") if name in seen}
+        self.progress.show(step, shown | probed)
         if self.log and (probed or step % self.log_every == 0 or step == self.total):
             (then, before), self.since = self.since, (now, step)
             speed = (step - before) * self.batch_size / (now - then)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from histo_jax import files
 from histo_jax.errors import HistoError
+from histo_jax.models import LAYER_NORM
 from histo_jax.weights import cards, strict
 from histo_jax.weights.read import read
 
@@ -40,12 +41,14 @@ def load(path: str | Path, *, imagenet: bool = False, want: str | None = None) -
     """
     path = Path(path)
     tensors, text = read(path)
-    filled = strict.fill(path, tensors, want)
+    sealed = cards.unseal(path, text) if text is not None else None
+    layer_norm = sealed is not None and sealed["encoder"].endswith(LAYER_NORM)
+    filled = strict.fill(path, tensors, want, layer_norm)
     sha256 = cards.digest(filled.params, filled.batch_stats)
-    if text is None:
+    if sealed is None:
         card = cards.foreign(filled.encoder, filled.width, imagenet) | {"sha256": sha256}
     else:
-        card = cards.unseal(path, text)
+        card = sealed
         about = {"encoder": filled.encoder, "width": filled.width, "sha256": sha256}
         if any(card[name] != value for name, value in about.items()):
             what = "its arrays are not those that were written (sha256 differs)"

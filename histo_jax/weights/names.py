@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histo_jax.models import ENCODERS
+from histo_jax.models import architecture
 
 NORM = (
     ("weight", "params", "scale"),
@@ -32,9 +32,13 @@ class Leaf(NamedTuple):
 
 
 def table(encoder: str, width: int) -> list[Leaf]:
-    """All arrays of an encoder (a key of `ENCODERS`), in the order of torchvision's modules."""
-    stages, bottleneck = ENCODERS[encoder]
-    leaves, channels = _pair("conv1", "bn1", 7, 3, width), width
+    """All arrays of an encoder, in the order of torchvision's modules.
+
+    Layer norm is torchvision's with `norm_layer=lambda c: torch.nn.GroupNorm(1, c)`.
+    """
+    stages, bottleneck, layer_norm = architecture(encoder)
+    norm = [entry for entry in NORM if entry[1] == "params"] if layer_norm else NORM
+    leaves, channels = _pair("conv1", "bn1", 7, 3, width, norm), width
     for stage, blocks in enumerate(stages):
         inner = width * 2**stage
         out = 4 * inner if bottleneck else inner
@@ -42,22 +46,22 @@ def table(encoder: str, width: int) -> list[Leaf]:
         for block in range(blocks):
             where, before = f"layer{stage + 1}.{block}", channels
             for i, (kernel, after) in enumerate(kernels, 1):
-                leaves += _pair(f"{where}.conv{i}", f"{where}.bn{i}", kernel, before, after)
+                leaves += _pair(f"{where}.conv{i}", f"{where}.bn{i}", kernel, before, after, norm)
                 before = after
             if (stage and not block) or channels != out:
                 shortcut = f"{where}.downsample"
-                leaves += _pair(f"{shortcut}.0", f"{shortcut}.1", 1, channels, out)
+                leaves += _pair(f"{shortcut}.0", f"{shortcut}.1", 1, channels, out, norm)
             channels = out
     return leaves
 
 
-def _pair(conv: str, norm: str, kernel: int, before: int, after: int) -> list[Leaf]:
-    """A convolution without bias and the batch norm after it, by torch's names."""
+def _pair(conv: str, norm: str, kernel: int, before: int, after: int, of_norm: Any) -> list[Leaf]:
+    """A convolution without bias and the norm after it, by torch's names."""
     shape = (kernel, kernel, before, after)
     kernels = Leaf(f"{conv}.weight", "params", f"{_ours(conv)}.kernel", shape)
     return [
         kernels,
-        *(Leaf(f"{norm}.{a}", tree, f"{_ours(norm)}.{b}", (after,)) for a, tree, b in NORM),
+        *(Leaf(f"{norm}.{a}", tree, f"{_ours(norm)}.{b}", (after,)) for a, tree, b in of_norm),
     ]
 
 

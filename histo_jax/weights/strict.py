@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from histo_jax.errors import HistoError
-from histo_jax.models import ENCODERS
+from histo_jax.models import ENCODERS, LAYER_NORM
 from histo_jax.weights.names import nested, table, to_ours
 
 PREFIX = re.compile(r"^((model|resnet|module|encoder|backbone)\.)+")
@@ -36,7 +36,10 @@ class Filled(NamedTuple):
     ignored: list[str]
 
 
-def fill(path: Path, tensors: dict[str, np.ndarray | str], want: str | None = None) -> Filled:
+def fill(
+    path: Path, tensors: dict[str, np.ndarray | str], want: str | None = None,
+    layer_norm: bool = False,
+) -> Filled:  # fmt: skip
     """Finds the architecture and places every array.
 
     float16 and bfloat16 become float32 exactly, float64 is rounded to the nearest float32.
@@ -45,6 +48,8 @@ def fill(path: Path, tensors: dict[str, np.ndarray | str], want: str | None = No
       path: the file, for messages.
       tensors: see `histo_jax.weights.read.Contents`; prefixes of `PREFIX` are taken off.
       want: the encoder it must be, or None for any.
+      layer_norm: whether it has that in place of batch norm: its arrays alone would not say so,
+        running statistics may be missing for another reason.
 
     Raises:
       HistoError: another architecture, or names, shapes, types or values that don't fit; one line
@@ -60,6 +65,7 @@ def fill(path: Path, tensors: dict[str, np.ndarray | str], want: str | None = No
         else:
             found[bare] = value
     encoder, width = architecture(path, found)
+    encoder += LAYER_NORM if layer_norm else ""
     check_encoder(path, encoder, want)
     trees: dict[str, dict] = {"params": {}, "batch_stats": {}}
     for leaf in table(encoder, width):

@@ -6,6 +6,7 @@ import numpy as np
 
 from histo_jax.data.prepared import DRAWN
 from histo_jax.evaluation import report as reports
+from histo_jax.models import LAYER_NORM
 
 FEW = 10  # patients, below which an interval of theirs is rough
 NAMES = {
@@ -193,6 +194,7 @@ def training_overlap(report: dict) -> list[str]:
 def network(card: dict) -> str:
     """`ResNet-18`, and its width where it is not the usual 64."""
     name = card["encoder"].replace("resnet_", "ResNet ").replace("resnet", "ResNet-")
+    name = name.replace(LAYER_NORM, " with layer norm")
     return name + ("" if card["width"] == 64 else f" of width {card['width']}")
 
 

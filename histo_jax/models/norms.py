@@ -1,4 +1,4 @@
-"""Batch normalisation over the global batch, in float32 whatever the net computes in."""
+"""Normalisation over the global batch or in one image, in float32 whatever the net computes in."""
 
 from typing import Any
 
@@ -33,6 +33,24 @@ def batch_norm(
         axis_name=axis,
         use_fast_variance=False,  # E[x²]-E[x]² cancels where means are large
         force_float32_reductions=False,  # `param_dtype` is at least float32 and, in tests, float64
+        name=name,
+    )
+    return norm(x.astype(param_dtype))
+
+
+def layer_norm(x: jax.Array, *, name: str, param_dtype: Any) -> jax.Array:
+    """Normalises each image [h, w, c] by itself, as torch's `GroupNorm(1, c)`.
+
+    Nothing passes from one image of a batch to another, and there are no running statistics.
+    Computed and returned in `param_dtype`, as `batch_norm`.
+    """
+    norm = nn.GroupNorm(
+        num_groups=1,
+        epsilon=1e-5,
+        dtype=param_dtype,
+        param_dtype=param_dtype,
+        use_fast_variance=False,
+        force_float32_reductions=False,
         name=name,
     )
     return norm(x.astype(param_dtype))

@@ -14,8 +14,17 @@ from histo_jax import config as options
 from histo_jax.config import Config
 from histo_jax.errors import HistoError
 from histo_jax.evaluation import entrants, features, floors, linear, page, publish, report, run
-from histo_jax.evaluation.page import feature_map, figures, neighbours, reproduce, story, views
+from histo_jax.evaluation.page import (
+    feature_map,
+    figures,
+    neighbours,
+    reproduce,
+    story,
+    tasks,
+    views,
+)
 from histo_jax.models import build_encoder
+from histo_jax.objectives import OBJECTIVES
 from histo_jax.training.card import as_dict
 from tests import browser, commands
 from tests.labelled_sets import CARD, SIZE, config, prepared
@@ -291,9 +300,10 @@ def test_queries_are_of_every_class_and_not_chosen():
 
 def test_a_loss_like_guessing_is_said_plainly():
     lines = [{"step": s, "loss": np.log(2 * 16 - 1)} for s in range(8)]
-    assert story.learned_nothing(lines, 16)
-    assert not story.learned_nothing([line | {"loss": 2.0} for line in lines], 16)
-    assert not story.learned_nothing([], 16)
+    guess = tasks.guess({"data": {"batch_size": 16}, "objective": {"name": "simclr"}})
+    assert story.learned_nothing(lines, guess)
+    assert not story.learned_nothing([line | {"loss": 2.0} for line in lines], guess)
+    assert not story.learned_nothing([], guess) and not story.learned_nothing(lines, None)
 
 
 def test_curves_leave_out_what_was_not_logged():
@@ -310,3 +320,23 @@ def test_small_numbers_keep_their_digits_on_the_axis():
     (drawn,) = figures.curves(lines, None)
     told = [float(t) for t in re.findall(r">(0\.\d+)<", drawn["svg"])]
     assert len(set(told)) == len(told) and max(told) == 0.002
+
+
+def test_every_task_has_its_words_and_its_pictures():
+    assert set(tasks.TASKS) == set(views.MAKERS) == set(OBJECTIVES)
+    assert tasks.of({}) is tasks.TASKS["simclr"] and tasks.guess({}) is None
+    config = {"data": {"batch_size": 8}, "objective": {"name": "cpc"}}
+    np.testing.assert_allclose(tasks.guess(config), np.log(8 * 49))
+    config["objective"]["name"] = "autoencoder"
+    assert tasks.guess(config) is None
+
+
+def test_pictures_are_what_the_network_was_shown():
+    made = np.random.default_rng(0).uniform(-1, 1, (2, 49, 4, 4, 3)).astype(np.float32)
+    (mosaic,) = np.asarray(views.laid_out("cpc", made))[1]
+    assert mosaic.shape == (28, 28, 3)
+    np.testing.assert_array_equal(mosaic[8:12, 4:8], made[1, 15])  # third row, second column
+    gray, colours = np.asarray(views.laid_out("colorization", made[:, :1]))[0]
+    np.testing.assert_array_equal(colours, made[0, 0])
+    np.testing.assert_array_equal(gray[..., 0], gray[..., 2])
+    np.testing.assert_array_equal(views.laid_out("simclr", made[:, :2]), made[:, :2])

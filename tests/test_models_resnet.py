@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from histo_jax.errors import HistoError
 from histo_jax.models import ENCODERS, ResNet, build_encoder
-from histo_jax.models.norms import batch_norm
+from histo_jax.models.norms import batch_norm, layer_norm
 from histo_jax.models.resnet import Block
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "resnet.json").read_text())
@@ -327,3 +327,30 @@ def test_remat_changes_memory_and_nothing_else():
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-8, atol=1e-10 * np.abs(a).max())
     assert fewer < 0.8 * taken, (fewer, taken)
+
+
+class OneLayerNorm(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return layer_norm(x, name="norm", param_dtype=jnp.float32)
+
+
+def test_layer_norm_is_of_each_image_alone():
+    """As torch's GroupNorm with one group: over (h, w, c), then scale and shift by channel."""
+    x = 5 + 3 * np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    scale, bias = np.arange(6, dtype=np.float32), np.linspace(-1, 1, 6, dtype=np.float32)
+    got = OneLayerNorm().apply({"params": {"norm": {"scale": scale, "bias": bias}}}, x)
+    mean, var = x.mean((1, 2, 3), keepdims=True), x.var((1, 2, 3), keepdims=True)
+    want = (x - mean) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(got, want * scale + bias, atol=1e-5)
+
+
+def test_an_encoder_with_layer_norm_keeps_no_statistics():
+    plain, layer = (build_encoder(name, width=8) for name in ("resnet_tiny", "resnet_tiny_ln"))
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = [
+        jax.eval_shape(lambda k, x, n=net: n.init(k, x, train=False), jax.random.key(0), image)
+        for net in (plain, layer)
+    ]
+    assert shapes[0]["params"] == shapes[1]["params"]
+    assert set(shapes[1]) == {"params"} and plain.features == layer.features

@@ -8,12 +8,14 @@ import types
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from histo_jax import weights
 from histo_jax.errors import HistoError
 from histo_jax.models import ENCODERS
 from histo_jax.training import checkpoint
 from histo_jax.weights import check
+from histo_jax.weights.names import table
 from tests import commands, torch_pickles
 from tests.test_models_resnet import VECTORS, golden_images, golden_variables
 from tests.test_weights_read import assert_same, flipped, refused, torch_arrays, trees
@@ -35,6 +37,20 @@ def test_round_trip_is_bit_equal(tmp_path, encoder):
     source = loaded.card.pop("source")
     assert source["file"] == "w.safetensors" and len(source["ignored"]) > 8
     assert loaded.card == CARD | {"encoder": encoder, "sha256": weights.digest(*trees(encoder))}
+
+
+def test_layer_norm_goes_by_the_card_that_says_so(tmp_path):
+    """… and not by missing running statistics, which may have been lost."""
+    name, path = "resnet_tiny_ln", tmp_path / "w.safetensors"
+    weights.save(*trees(name), CARD | {"encoder": name}, path)
+    loaded = weights.load(path)
+    assert_same(loaded, trees(name))
+    assert loaded.card["encoder"] == name and loaded.card["source"]["ignored"] == []
+    assert loaded.batch_stats == {} and check.features(loaded)["pooled"].shape == (2, 32)
+    arrays = safetensors.numpy.load_file(path)
+    assert set(arrays) == {leaf.torch for leaf in table(name, 4)}
+    safetensors.numpy.save_file(arrays, path)
+    assert "bn1.running_mean: is not there" in str(refused(path))
 
 
 def test_same_weights_same_bytes(tmp_path):

@@ -22,3 +22,8 @@ def to_lab(rgb: jax.Array) -> jax.Array:
     f = jnp.where(xyz > 0.008856, jnp.cbrt(xyz), 7.787 * xyz + 16 / 116)
     x, y, z = f[..., 0], f[..., 1], f[..., 2]
     return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+def luma(rgb: jax.Array) -> jax.Array:
+    """Gray of RGB [..., 3] in 0..1: [..., 1] in 0..1, by the weights of the views."""
+    return 0.2989 * rgb[..., :1] + 0.587 * rgb[..., 1:2] + 0.114 * rgb[..., 2:]

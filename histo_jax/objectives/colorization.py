@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from histo_jax.augment.lab import to_lab
+from histo_jax.augment.lab import luma, to_lab
 from histo_jax.errors import HistoError
 from histo_jax.losses import BINS, bins_loss, colour_loss
 from histo_jax.models import build_unet
@@ -64,7 +64,8 @@ class Colorization:
         images, stats = views[:, 0], model_state["batch_stats"]
         rgb = (images + 1) / 2
         if self.colours == "rgb":
-            said, new = pixels.paint(self._net(), NAME, params, stats, gray(rgb))
+            gray = jnp.broadcast_to(2 * luma(rgb) - 1, rgb.shape)
+            said, new = pixels.paint(self._net(), NAME, params, stats, gray)
             return colour_loss(said, images, axis), ({"batch_stats": new}, {})
         lab = to_lab(rgb)
         light = jnp.broadcast_to(lab[..., :1] / 50 - 1, lab.shape)
@@ -78,12 +79,6 @@ class Colorization:
         if self.colours == "rgb":
             return build_unet(self.encoder, 3, self.skips)
         return build_unet(self.encoder, len(BINS), self.skips, STRIDE)
-
-
-def gray(rgb: jax.Array) -> jax.Array:
-    """Luma of RGB [..., 3] in [0, 1], three times over, in [-1, 1]; weights as of the views."""
-    luma = 0.2989 * rgb[..., :1] + 0.587 * rgb[..., 1:2] + 0.114 * rgb[..., 2:]
-    return jnp.broadcast_to(2 * luma - 1, rgb.shape)
 
 
 def squares(x: jax.Array) -> jax.Array:

@@ -11,7 +11,16 @@ from histo_jax.data.prepared import Prepared
 from histo_jax.evaluation import foreign
 from histo_jax.evaluation import report as reports
 from histo_jax.evaluation.labelled import Plan
-from histo_jax.evaluation.page import datacard, figures, knows, labels, pictures, reproduce, story
+from histo_jax.evaluation.page import (
+    datacard,
+    figures,
+    knows,
+    labels,
+    pictures,
+    reproduce,
+    story,
+    tasks,
+)
 from histo_jax.evaluation.results import Evaluation
 
 FILE = "report.html"
@@ -39,13 +48,14 @@ def build(report: dict, seen: Evaluation | None = None) -> dict[str, Any]:
     lines, timing = _log(seen)
     config = (card or {}).get("config", {})
     batch = config.get("data", {}).get("batch_size")
-    nothing = story.learned_nothing(lines, batch)
+    guess = tasks.guess(config)
+    nothing = story.learned_nothing(lines, guess)
     every = reports.summarise(report)
     summary = reports.full(every)
     main = story.main_split(summary)
     plan = _plan(seen, main)
     own = seen is not None and seen.features is not None
-    drawn = figures.curves(lines, batch)
+    drawn = figures.curves(lines, guess, tasks.of(config).top1)
     sections = {
         "short": {
             "drawn": story.drawn(report),

@@ -3,7 +3,6 @@
 All are about 360 units wide, so that their type stays readable on a phone.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ MOST = 400  # points of a curve
 
 # Key in metrics.jsonl: title, and what it means.
 CURVES = {
-    "loss": ("Loss", "Lower is better; dashed: what guessing costs, ln(2N-1)."),
-    "top1": ("Top-1", "How often the right partner of a copy is found among all in the batch."),
+    "loss": ("Loss", "Lower is better."),
+    "top1": ("Top-1", "How often the right one is found among all in the batch."),
     "knn": ("Online k-NN, macro-F1", "On the validation part of a labelled set, while training."),
     "knn_l1": ("Online k-NN, error", "Percent points on the validation part, while training."),
     "alignment": ("Alignment", "Distance of the two copies of one image; lower is closer."),
@@ -25,14 +24,19 @@ CURVES = {
 }
 
 
-def curves(lines: list[dict], batch_size: int | None) -> list[dict]:
-    """`title`, `note`, `svg` of every known curve in the lines of `metrics.jsonl`."""
+def curves(lines: list[dict], guess: float | None, top1: str = "") -> list[dict]:
+    """`title`, `note`, `svg` of every known curve in the lines of `metrics.jsonl`.
+
+    `guess` is the loss of guessing, `top1` what that number says of this run's task.
+    """
     found = []
     for key, (title, note) in CURVES.items():
         steps, values = _series(lines, key)
         if not len(steps):
             continue
-        chance = math.log(2 * batch_size - 1) if key == "loss" and batch_size else None
+        chance = guess if key == "loss" else None
+        note += " Dashed: what guessing costs." if chance else ""
+        note = top1 or note if key == "top1" else note
         picture = _curve(key.replace("_", ""), title, steps, values, chance)
         found.append({"title": title, "note": note, "svg": picture})
     return found

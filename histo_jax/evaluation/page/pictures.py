@@ -7,7 +7,15 @@ import numpy as np
 from histo_jax import pages
 from histo_jax.evaluation import floors, segment
 from histo_jax.evaluation.labelled import Plan
-from histo_jax.evaluation.page import feature_map, figures, neighbours, story, svg, views
+from histo_jax.evaluation.page import (
+    feature_map,
+    figures,
+    neighbours,
+    story,
+    svg,
+    tasks,
+    views,
+)
 from histo_jax.evaluation.results import Evaluation
 
 SIDE = 128  # pixels of a picture in the page
@@ -111,10 +119,10 @@ def masks(seen: Evaluation, plan: Plan) -> dict:
 
 
 def view_pairs(seen: Evaluation) -> dict | None:
-    """Images and the two views of each."""
+    """Images, what was made of each, and what that is."""
     made = views.pairs(seen.loaded.card, seen.sets, seen.prepared, seen.found.rows)
     if made is None:
         return None
     shown = [[pages.jpeg(image, side=SIDE) for image in row] for row in made["images"]]
-    augment = seen.loaded.card["config"]["augment"]
-    return made | {"images": shown, "augment": augment}
+    config = seen.loaded.card["config"]
+    return made | {"images": shown, "augment": config["augment"], "told": tasks.of(config).shown}

@@ -1,11 +1,10 @@
 """What was run and what came out, in sentences a pathologist follows, from the report alone."""
 
-import math
-
 import numpy as np
 
 from histo_jax.data.prepared import DRAWN
 from histo_jax.evaluation import report as reports
+from histo_jax.evaluation.page import tasks
 from histo_jax.models import LAYER_NORM
 
 FEW = 10  # patients, below which an interval of theirs is rough
@@ -92,9 +91,7 @@ def pretraining(report: dict, minutes: float | None) -> list[str]:
     text += f", in about {_duration(minutes)}." if minutes else "."
     return [
         text,
-        "It saw no labels. From every image two altered copies were made (cut out, turned, "
-        "recoloured, blurred), and it learned which two copies belong together among all of its "
-        "batch. What is not needed for that, it may forget.",
+        f"It saw no labels. {tasks.of(config).about} What is not needed for that, it may forget.",
     ]
 
 
@@ -169,10 +166,10 @@ def answer(report: dict) -> list[str]:
     return said
 
 
-def learned_nothing(lines: list[dict], batch: int | None) -> bool:
-    """Whether the last quarter of the logged losses is hardly better than guessing, ln(2N-1)."""
+def learned_nothing(lines: list[dict], guess: float | None) -> bool:
+    """Whether the last quarter of the logged losses is hardly better than that of guessing."""
     losses = [line["loss"] for line in lines[-max(1, len(lines) // 4) :] if "loss" in line]
-    return bool(batch and losses) and np.mean(losses) > 0.98 * math.log(2 * batch - 1)
+    return bool(guess and losses) and np.mean(losses) > 0.98 * guess
 
 
 def training_overlap(report: dict) -> list[str]:

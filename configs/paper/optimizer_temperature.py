@@ -11,7 +11,7 @@ OPTIMIZERS = {
     "lars": {"optimizer.name": "lars", "optimizer.base_lr": 0.3},
     "lamb": {"optimizer.name": "lamb", "optimizer.base_lr": 0.005},
 }
-ON_DEMO = {  # rates at which 600 steps of 64 images move
+ON_DEMO = {  # above the paper's rates: 600 steps of 64 images are few
     "lars": {"optimizer.name": "lars", "optimizer.base_lr": 2.0},
     "lamb": {"optimizer.name": "lamb", "optimizer.base_lr": 0.01},
     "adam": {"optimizer.name": "adam", "optimizer.base_lr": 0.002},

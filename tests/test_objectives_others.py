@@ -55,13 +55,13 @@ def views(case, dtype=np.float32):
     return np.random.default_rng(1).uniform(-1, 1, (BATCH, count, side, side, 3)).astype(dtype)
 
 
-def three_steps(case, mapper):
+def three_steps(case, mapper, micro_batches=1):
     task = build(case, "float64", parallel.AXIS)
     rate = optax.constant_schedule(0.3)
     tx = optimizer.lars(rate, 1e-6)
     params, state = fresh(task, np.float64)
     now = mapper.replicate(TrainState(np.zeros((), np.int32), params, state, tx.init(params)))
-    update = mapper.map_step(make_step(task, tx, rate, None, seed=0))
+    update = mapper.map_step(make_step(task, tx, rate, None, 0, micro_batches))
     batch = {"views": views(case, np.float64), "index": np.arange(BATCH, dtype=np.int32)}
     seen = []
     for _ in range(3):
@@ -94,6 +94,17 @@ def test_shard_map_equals_pmap(case):
         one, _ = three_steps(case, parallel.Mapper("shard_map", tuple(jax.devices()[:2])))
         two, _ = three_steps(case, parallel.Mapper("pmap"))
     for a, b in zip(jax.tree.leaves(two), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.slow
+def test_cpc_in_parts_is_cpc_at_once():
+    """Exactly: with layer norm no image has a part in what another becomes."""
+    mapper = parallel.Mapper("pmap", tuple(jax.devices()[:2]))
+    with jax.enable_x64(True):
+        whole, want = three_steps("cpc", mapper)
+        parts, got = three_steps("cpc", mapper, micro_batches=2)
+    for a, b in zip(jax.tree.leaves((parts, got)), jax.tree.leaves((whole, want)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 

@@ -60,6 +60,17 @@ class CPC:
 
         Args as of `SimCLR.loss`; `views` are [n, 49, p, p, 3].
         """
+        z, state = self.embed(params, model_state, views, key)
+        loss, metrics = self.loss_from_embeddings(z, axis)
+        return loss, (state, metrics)
+
+    def embed(
+        self, params: Any, model_state: Any, views: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """Predictions, then targets, of each image in each direction; the state as it was.
+
+        The first are [n, 4, 28 + 49, d]: no image has a part in those of another.
+        """
         n, patches = views.shape[:2]
         images = views.reshape(n * patches, *views.shape[2:])
         out = self.encoder.apply({"params": params["encoder"]}, images, train=True)
@@ -68,11 +79,21 @@ class CPC:
         grids = jnp.stack([jnp.rot90(grid, turns, axes=(1, 2)) for turns in range(4)])
         weights = jax.tree.map(lambda *x: jnp.stack(x), *(params[NAME][way] for way in DIRECTIONS))
         said, known = jax.vmap(lambda z, w: net.apply({"params": w}, z))(grids, weights)
-        said, known = (x.reshape(len(DIRECTIONS), -1, net.dim) for x in (SCALE * said, known))
-        own = places(n, net.step)
-        each = [infonce(*pair, own, axis) for pair in zip(said, known, strict=True)]
-        loss, metrics = jax.tree.map(lambda *x: sum(x) / len(x), *each)
-        return loss, (model_state, metrics)
+        both = [x.reshape(len(DIRECTIONS), n, -1, net.dim) for x in (SCALE * said, known)]
+        return jnp.concatenate(both, axis=2).swapaxes(0, 1), model_state
+
+    def loss_from_embeddings(
+        self, z: jax.Array, axis: str | None
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss of the global batch and metrics, from what `embed` gives on this device."""
+        own, known = places(len(z), self._context().step), GRID * GRID
+
+        def one_way(z: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+            said, targets = z[:, :-known], z[:, -known:]
+            return infonce(*(x.reshape(-1, x.shape[-1]) for x in (said, targets)), own, axis)
+
+        each = [one_way(z[:, way]) for way in range(len(DIRECTIONS))]
+        return jax.tree.map(lambda *x: sum(x) / len(x), *each)
 
     def _context(self) -> Context:
         return Context(dtype=self.encoder.dtype, param_dtype=self.encoder.param_dtype)

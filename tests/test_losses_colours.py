@@ -26,7 +26,7 @@ def test_the_bins_are_those_that_8_bit_colours_fall_into():
     """All of them: on the surface of the cube, and in some of its inside."""
     occupied = set()
     line = np.arange(256) / 255
-    for red in [*range(0, 256, 15), 254]:
+    for red in [*range(0, 256, 5), 254]:
         green, blue = np.meshgrid(line, line)
         colours = np.stack([np.full_like(green, red / 255), green, blue], axis=-1)
         at = np.round(rgb2lab(colours)[..., 1:] / 10).astype(int) * 10

@@ -24,7 +24,7 @@ TESTS = Path(__file__).parent
 IN_MEMORY = "runner=FnApiRunner"
 TWO_PROCESSES = f"{IN_MEMORY},direct_num_workers=2,direct_running_mode=multi_processing"
 RUNNERS = [
-    pytest.param(IN_MEMORY, id="in memory"),
+    pytest.param(IN_MEMORY, id="in memory", marks=pytest.mark.slow),
     pytest.param(TWO_PROCESSES, id="two processes", marks=pytest.mark.slow),
 ]
 

@@ -294,6 +294,7 @@ def test_unknown_encoder_names_the_known_ones():
         build_encoder("resnet19")
 
 
+@pytest.mark.slow
 def test_remat_changes_memory_and_nothing_else():
     """Names, loss, gradients and statistics are those without; temporaries of the step are fewer."""
     random, found = np.random.default_rng(0), []

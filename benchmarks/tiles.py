@@ -40,7 +40,7 @@ def as_jpeg(tiles: np.ndarray, subsampling: str) -> list[bytes]:
 def prepare(data_dir: Path, name: str, encoded: list[bytes]) -> None:
     """Writes them as the prepared set `histo_patches/<name>`; needs TensorFlow."""
     from histo_jax.data.decode import load_tensorflow
-    from histo_jax.data.prepared import write_index
+    from histo_jax.data.prepared import write_card, write_index
 
     tf = load_tensorflow()
     folder = data_dir / "histo_patches" / name / "1.0.0"
@@ -63,4 +63,4 @@ def prepare(data_dir: Path, name: str, encoded: list[bytes]) -> None:
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
     facts = {"options": {}, "options_digest": "", "sources": {}, "summary": {}}
-    write_index(folder, facts)
+    write_card(write_index(folder, facts))

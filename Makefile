@@ -4,7 +4,7 @@ BIN := .venv/bin
 export TF_CPP_MIN_LOG_LEVEL := 3
 DEMO := runs/demo-data
 
-.PHONY: setup demo test test-slow lint
+.PHONY: setup demo test test-slow lint bench
 
 setup: .venv/ready
 
@@ -36,3 +36,6 @@ test-slow: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: setup
+	for name in input_pipeline train_step ntxent probe; do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -98,7 +98,8 @@ def alternate(
     Args:
       systems: endless; each `next` does some work and says how many units it was.
       rounds: counted turns of each.
-      seconds: least length of a turn.
+      seconds: least length of a turn, by the clock and of CPU; four times as long by the clock is
+        enough where other programs have the CPU or an accelerator works.
       skip: `next`s before the clock starts, which empty what was made ahead while others ran.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in systems}
@@ -106,12 +107,13 @@ def alternate(
         for name, system in systems.items():
             for _ in range(skip if turn else max(skip, 1)):
                 next(system)
-            units, wall, cpu = 0, time.perf_counter(), cpu_seconds()
-            while turn and (units == 0 or time.perf_counter() - wall < seconds):
+            units, begin = 0, (time.perf_counter(), cpu_seconds())
+            while turn:
                 units += next(system)
-            if turn:
-                spent = (time.perf_counter() - wall, cpu_seconds() - cpu)
-                samples[name].append(Sample(units, *spent))
+                wall, cpu = time.perf_counter() - begin[0], cpu_seconds() - begin[1]
+                if min(wall, max(cpu, wall / 4)) >= seconds:
+                    samples[name].append(Sample(units, wall, cpu))
+                    break
             settle()
     return samples
 
@@ -155,8 +157,9 @@ def ratio(ours: list[Sample], theirs: list[Sample], cpu: bool = False) -> dict[s
     return spread([(a.units / a.wall) / (b.units / b.wall) for a, b in pairs])
 
 
-def told(numbers: dict[str, float], form: str = ",.0f") -> str:
+def told(numbers: dict[str, float], form: str | None = None) -> str:
     """`median (least to most)`."""
+    form = form or (",.0f" if numbers["median"] >= 100 else ".3g")
     return f"{numbers['median']:{form}} ({numbers['min']:{form}} to {numbers['max']:{form}})"
 
 

@@ -90,14 +90,13 @@ def albumentations(size: int) -> Callable[[bytes], list]:
     import numpy as np
 
     cv2.setNumThreads(0)
-    taps = blur_size(size)
     view = A.Compose(
         [
             A.RandomResizedCrop(size=(size, size), scale=SCALE),
             A.HorizontalFlip(p=0.5),
             A.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, p=0.8),
             A.ToGray(p=0.2),
-            A.GaussianBlur(blur_limit=(taps, taps), sigma_limit=SIGMA, p=0.5),
+            A.GaussianBlur(blur_limit=0, sigma_limit=SIGMA, p=0.5),  # as many taps as sigma needs
             A.Normalize(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
         ]
     )

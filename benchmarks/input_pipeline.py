@@ -12,7 +12,7 @@ only stages that don't need it are measured.
 import argparse
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def make_views(size: int, branches: bool) -> Callable:
 # Stages: endless iterators over counts of images.
 
 
-def read(source: Source) -> Iterator[int]:
+def read(source: Source) -> Generator[int]:
     """Records by their place in the shard, each hashed, on threads."""
     from histo_jax.data.decode import CHUNK, Reader
 
@@ -120,7 +120,7 @@ def read(source: Source) -> Iterator[int]:
             yield rows.size
 
 
-def decode(source: Source) -> Iterator[int]:
+def decode(source: Source) -> Generator[int]:
     """Bytes in memory to batches of pixels."""
     from histo_jax.data import decode
 
@@ -131,14 +131,14 @@ def decode(source: Source) -> Iterator[int]:
         yield len(images)
 
 
-def gather(source: Source) -> Iterator[int]:
+def gather(source: Source) -> Generator[int]:
     """A batch copied out of the raw cache."""
     random, n = np.random.default_rng(0), len(source.pixels)
     while True:
         yield len(source.pixels[random.integers(0, n, source.batch)])
 
 
-def transfer(source: Source, batch: dict[str, np.ndarray]) -> Iterator[int]:
+def transfer(source: Source, batch: dict[str, np.ndarray]) -> Generator[int]:
     """A batch put on the devices."""
     from histo_jax.training import parallel
 
@@ -146,7 +146,7 @@ def transfer(source: Source, batch: dict[str, np.ndarray]) -> Iterator[int]:
     return measure.calls(lambda: mapper.place(batch), source.batch)
 
 
-def views_on_host(source: Source) -> Iterator[int]:
+def views_on_host(source: Source) -> Generator[int]:
     """Pixels in memory to two views, inside tf.data as `placement=host`."""
     from histo_jax.data import decode, pipeline
 
@@ -162,7 +162,7 @@ def views_on_host(source: Source) -> Iterator[int]:
         yield len(some)
 
 
-def views_on_device(source: Source) -> Iterator[int]:
+def views_on_device(source: Source) -> Generator[int]:
     """A batch on the device to two views."""
     import jax
 
@@ -211,7 +211,7 @@ def stages(source: Source, flags: argparse.Namespace, timing: dict) -> dict[str,
 # The host against its decoder.
 
 
-def decoder_alone(source: Source) -> Iterator[int]:
+def decoder_alone(source: Source) -> Generator[int]:
     """TensorFlow's decode_jpeg and nothing else, on as many threads: the pixels are dropped."""
     from histo_jax.data import decode
 
@@ -249,7 +249,7 @@ def simplejpeg_chunks(chunks: tuple[int, int], fetch: Callable, size: int) -> An
     return decode.parallel_map(tf.data.Dataset.range(*chunks), decoded)
 
 
-def ours(source: Source, views: Callable | None = None, chunks: Any = None) -> Iterator[int]:
+def ours(source: Source, views: Callable | None = None, chunks: Any = None) -> Generator[int]:
     """Our pipeline from records, its decoder replaced where `chunks` is given; counts images."""
     from histo_jax.data import decode
 
@@ -286,7 +286,7 @@ def compare(source: Source, flags: argparse.Namespace, timing: dict, bars: list)
     """JPEG to two views; ours starts from records on disk and checks each one's hash."""
     made = make_views(source.size, branches=True)
 
-    def doubled(system: Iterator[int]) -> Iterator[int]:
+    def doubled(system: Generator[int]) -> Generator[int]:
         return (2 * count for count in system)
 
     systems = {"ours": doubled(ours(source, made))}

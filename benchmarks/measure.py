@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,12 +91,12 @@ def cpu_seconds() -> float:
 
 
 def alternate(
-    systems: dict[str, Iterator[int]], *, rounds: int, seconds: float, skip: int = 0
+    systems: dict[str, Generator[int]], *, rounds: int, seconds: float, skip: int = 0
 ) -> dict[str, list[Sample]]:
     """Runs the systems in turn, A B C A B C …, after a first turn of one `next` that isn't counted.
 
     Args:
-      systems: endless; each `next` does some work and says how many units it was.
+      systems: endless; each `next` works and says how many units it did. Closed at the end.
       rounds: counted turns of each.
       seconds: least length of a turn, by the clock and of CPU; four times as long by the clock is
         enough where other programs have the CPU or an accelerator works.
@@ -115,6 +115,8 @@ def alternate(
                     samples[name].append(Sample(units, wall, cpu))
                     break
             settle()
+    for system in systems.values():
+        system.close()  # threads and workers end here, not at exit
     return samples
 
 
@@ -127,7 +129,7 @@ def settle() -> None:
             return
 
 
-def calls(function: Callable[[], Any], units: int) -> Iterator[int]:
+def calls(function: Callable[[], Any], units: int) -> Generator[int]:
     """A system that calls a function and waits for what it returns."""
     import jax
 

@@ -7,7 +7,7 @@ Nothing here is installed with the project: `pip install -e '.[bench]'`.
 import io
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from measure import cores, has
@@ -126,7 +126,7 @@ class Pairs:
         return self.pair(self.encoded[index % len(self.encoded)])
 
 
-def loader(name: str, encoded: list[bytes], size: int, batch: int) -> Iterator[int]:
+def loader(name: str, encoded: list[bytes], size: int, batch: int) -> Generator[int]:
     """torch's DataLoader with a worker a core."""
     from torch.utils.data import DataLoader
 
@@ -138,7 +138,7 @@ def loader(name: str, encoded: list[bytes], size: int, batch: int) -> Iterator[i
         yield len(first) + len(second)
 
 
-def tf_data(encoded: list[bytes], size: int, batch: int) -> Iterator[int]:
+def tf_data(encoded: list[bytes], size: int, batch: int) -> Generator[int]:
     """SimCLR's own pipeline as published (Chen et al. 2020, appendix A): one image at a time."""
     from histo_jax.data.decode import load_tensorflow
 

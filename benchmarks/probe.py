@@ -9,7 +9,7 @@ Features and labels are drawn; compiling is not counted. Heads per second.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import measure
@@ -71,13 +71,13 @@ def draw(seed: int, images: int, features: int) -> linear.Problem:
     return linear.Problem(x[:images], y[:images], x[images:], y[images:], seed)
 
 
-def sweep(problems: list[linear.Problem], epochs: int) -> Iterator[int]:
+def sweep(problems: list[linear.Problem], epochs: int) -> Generator[int]:
     while True:
         heads = linear.fit(problems, classes=CLASSES, decay=DECAY, epochs=epochs)
         yield sum(map(len, heads))
 
 
-def one_by_one(problems: list[linear.Problem], epochs: int) -> Iterator[int]:
+def one_by_one(problems: list[linear.Problem], epochs: int) -> Generator[int]:
     while True:
         for number, problem in enumerate(problems):
             rate = linear.RATES[number % len(linear.RATES)]
@@ -85,7 +85,7 @@ def one_by_one(problems: list[linear.Problem], epochs: int) -> Iterator[int]:
             yield 1
 
 
-def torch_loop(problems: list[linear.Problem], epochs: int) -> Iterator[int]:
+def torch_loop(problems: list[linear.Problem], epochs: int) -> Generator[int]:
     import torch
     from torch.nn.functional import cross_entropy
 

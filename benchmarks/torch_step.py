@@ -1,7 +1,7 @@
 """The same training step in PyTorch: net, head, loss; the optimizer costs less than ours."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
@@ -39,7 +39,7 @@ def ntxent(z: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
 
 def steps(
     encoder: str, width: int, dtype: str, batch: int, size: int, *, together: int
-) -> Iterator[int]:
+) -> Generator[int]:
     """Endless counts of images; `together` steps before the device is waited for."""
     gpu = torch.cuda.is_available()
     device, kind = ("cuda" if gpu else "cpu"), getattr(torch, dtype)

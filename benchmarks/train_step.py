@@ -12,7 +12,7 @@ with momentum, which costs less than LARS; channels_last, on a GPU also bfloat16
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Setup:
     def run(self, batch: dict | None = None) -> None:
         self.state, self.seen = self.update(self.state, batch or self.batch)
 
-    def steps(self, together: int = 1) -> Iterator[int]:
+    def steps(self, together: int = 1) -> Generator[int]:
         """Endless; `together` steps are sent to the device before it is waited for."""
         import jax
 
@@ -104,7 +104,7 @@ class Setup:
         return {"flops": float(found["flops"]), "bytes": float(found["bytes accessed"])}
 
 
-def end_to_end(setups: dict[str, Setup], size: int, folder: Path) -> Iterator[int]:
+def end_to_end(setups: dict[str, Setup], size: int, folder: Path) -> Generator[int]:
     """Feeds the step as the training loop does, and waits for step n when n + 1 is on its way."""
     import jax
     import tiles
@@ -138,7 +138,7 @@ def end_to_end(setups: dict[str, Setup], size: int, folder: Path) -> Iterator[in
             yield batch
 
 
-def device_limits(dtype: str) -> dict[str, Iterator[int]]:
+def device_limits(dtype: str) -> dict[str, Generator[int]]:
     """A matrix product in the step's type, counting FLOPs, and a copy in place, counting bytes."""
     import jax
     import jax.numpy as jnp

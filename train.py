@@ -64,11 +64,7 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     cluster = processes(flags.distributed) if flags.distributed else None
     from histo_jax.data import mixture
 
-    data = config.data
-    sets = mixture.open_mixture(
-        data.dir, data.datasets, data.split, data.percent, config.seed, data.exclude_validation,
-        data.where,
-    )  # fmt: skip
+    sets = mixture.open_run(config)
 
     import jax
 

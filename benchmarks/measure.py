@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from histo_jax.data.decode import cores
+
 PACKAGES = (
     "histo_jax", "jax", "jaxlib", "numpy", "tensorflow", "torch", "torchvision", "lightly",
     "albumentations", "opencv-python-headless", "pillow", "simplejpeg",
@@ -71,11 +73,6 @@ def processor() -> str:
         )
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_seconds() -> float:

@@ -184,6 +184,42 @@ def test_a_cell_of_other_options_is_refused_before_any_run(tmp_path, monkeypatch
         list(run.run(sweep, cells, tmp_path))
 
 
+def test_data_that_moved_are_no_other_options(tmp_path, monkeypatch):
+    sweep = loaded(tmp_path)
+    monkeypatch.setattr(run, "_do", lambda *_: None)
+    for where in ("here", "there"):
+        moved = grid.with_data_dir(sweep, where)
+        cells = grid.cells(moved, {"data.dir": where})
+        assert [s.word for s in run.run(moved, cells, tmp_path / "out")] == ["waiting"] * 4
+
+
+def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path, monkeypatch):
+    sweep = loaded(tmp_path)
+    cells = grid.cells(sweep)
+    asked, wanted = [], cells[1]
+
+    def do(sweep, cell, *_):  # the second cell is done by another while the first is at work
+        asked.append(cell.title)
+        done(sweep, wanted, tmp_path, ssl=1)
+
+    monkeypatch.setattr(run, "_do", do)
+    words = [state.word for state in run.run(sweep, cells, tmp_path)]
+    assert words == ["waiting", "done", "waiting", "waiting"] and wanted.title not in asked
+
+
+def test_commands_run_where_the_user_is(tmp_path, monkeypatch):
+    sweep = loaded(tmp_path)
+    (cell, *_) = grid.cells(sweep)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(
+        "import pathlib, sys\n"
+        "pathlib.Path('ran').write_text(sys.argv[sys.argv.index('--workdir') + 1]); sys.exit(1)\n"
+    )
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    assert [state.word for state in run.run(sweep, [cell], Path("out"))] == ["failed"]
+    assert (tmp_path / "ran").read_text() == str(tmp_path / "out" / cell.folder / "run")
+
+
 def test_failed_cells_are_results_and_tried_again_on_demand(tmp_path, monkeypatch):
     """By commands that stand for training: one ends well, one fails, one diverges."""
     sweep = loaded(tmp_path)

@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 
 ORDERS = tuple(itertools.permutations(range(4)))  # of (brightness, contrast, saturation, hue)
-_LUMA = (0.2989, 0.587, 0.114)
+LUMA = (0.2989, 0.587, 0.114)
 
 
 def _luma() -> jax.Array:
-    return jnp.asarray(_LUMA, jnp.float32)[None, :, None]
+    return jnp.asarray(LUMA, jnp.float32)[None, :, None]
 
 
 def _blend(image: jax.Array, other: jax.Array | float, factor: jax.Array) -> jax.Array:

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from histo_jax.augment.colour import LUMA
+
 XYZ = np.array(
     [
         [0.412453, 0.357580, 0.180423],
@@ -26,4 +28,4 @@ def to_lab(rgb: jax.Array) -> jax.Array:
 
 def luma(rgb: jax.Array) -> jax.Array:
     """Gray of RGB [..., 3] in 0..1: [..., 1] in 0..1, by the weights of the views."""
-    return 0.2989 * rgb[..., :1] + 0.587 * rgb[..., 1:2] + 0.114 * rgb[..., 2:]
+    return sum(weight * rgb[..., i : i + 1] for i, weight in enumerate(LUMA))

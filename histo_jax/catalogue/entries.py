@@ -3,9 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
-KINDS = ("patch", "slides", "labelled", "outlined")
 CHOICES = {
-    "kind": KINDS,
+    "kind": ("patch", "slides", "labelled", "outlined"),
     "access": ("open", "api", "form", "registration"),
     "unit": ("patient", "slide", "image"),
     "confidence": ("high", "medium", "low"),

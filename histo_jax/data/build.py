@@ -163,8 +163,10 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             raise HistoError(given, "missing", "no such folder, or it is empty", remedy) from error
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterable]:
-        splits = dict.fromkeys(item.split for item in self._plan.items)
-        return {split: self._generate_examples(split) for split in splits}
+        return {split: self._generate_examples(split) for split in self._plan.splits}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        return self.records(split)
 
     def records(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(key, record) of every example of a split: what `_generate_examples` returns."""
@@ -225,7 +227,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _build(self, plan: Plan, download_config: Any, **arguments: Any) -> None:
         version = Path(self.data_dir)
         self._plan, self._known_info, self._pages = plan, None, []
-        self._open_splits = {item.split for item in plan.items}
+        self._open_splits = set(plan.splits)
         self.log = Log(self.work, self.UNIT, len(plan.items), self.names)
         if self.config.entry is not None:
             self.notes += catalogued.check_archives(plan.folder, self.config.entry)

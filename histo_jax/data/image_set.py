@@ -45,7 +45,7 @@ class ImageBuilder(FolderBuilder, skip_registration=True):
           HistoError: `leak`, unless the catalogue says so of the release.
         """
         blank = all(low == high for low, high in image.getextrema())
-        if blank or len({other.split for other in self._plan.items}) == 1:
+        if blank or len(self._plan.splits) == 1:
             return
         twin = self.log.twin(hashlib.sha256(image.tobytes()).hexdigest(), item)
         if twin is None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -132,12 +133,7 @@ def open_mixture(
     if exclude_validation:
         rows, remarks = held_out.leave_out(data_dir, sets, rows)
     rows = [draw(s.table["key"], r, percent, seed) for s, r in zip(sets, rows, strict=True)]
-    sizes = {s.name: len(r) for s, r in zip(sets, rows, strict=True)}
-    weights = {
-        name: (weight or 0) * sizes.get(name, 0) / max(sum(sizes.get(n, 0) for n in found), 1)
-        for found, weight in expanded
-        for name in found
-    }
+    weights = _weights(expanded, {s.name: len(r) for s, r in zip(sets, rows, strict=True)})
     kept = [(s, r) for s, r in zip(sets, rows, strict=True) if len(r)]
     if not kept:
         why = remarks or [f"no set is {where}" if where else "none is of the pool"]
@@ -150,6 +146,26 @@ def open_mixture(
         weights=tuple(weights[s.name] for s, _ in kept) if any(weighted) else None,
         remarks=tuple(remarks),
     )
+
+
+def open_run(config: Any) -> Mixture:
+    """The sets that a run reads; `config` is a `histo_jax.config.Config`. See `open_mixture`."""
+    data = config.data
+    return open_mixture(
+        data.dir, data.datasets, data.split, data.percent, config.seed,
+        exclude_validation=data.exclude_validation, where=data.where,
+    )  # fmt: skip
+
+
+def _weights(
+    expanded: Sequence[tuple[list[str], float | None]], sizes: dict[str, int]
+) -> dict[str, float]:
+    """The weight of each set: those of one pattern share its weight by size."""
+    return {
+        name: (weight or 0) * sizes.get(name, 0) / max(sum(sizes.get(n, 0) for n in found), 1)
+        for found, weight in expanded
+        for name in found
+    }
 
 
 def says(prepared: Prepared, where: Sequence[tuple[str, str]]) -> bool:

@@ -1,6 +1,7 @@
 """Which images, slides and patients prepared sets have in common, and the splits of one set."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,13 +39,17 @@ class Part:
         """Text [n]."""
         return self.prepared.table["key"][self.rows]
 
+    @functools.cached_property
+    def _files(self) -> np.ndarray:
+        return np.array([key.partition("-")[0] for key in self.keys.tolist()], np.str_)
+
     def names(self, kind: str, across: bool) -> np.ndarray:
         """Text [n]: `slide`, `patient`, or `file`, the digest of what an image was cut from.
 
         Empty where it is unknown, or says nothing in another set: too short, or pseudonymised.
         """
         if kind == "file":
-            return np.array([key.partition("-")[0] for key in self.keys], np.str_)
+            return self._files
         names = self.prepared.table[kind][self.rows]
         if across:
             hidden = self.prepared.card["options"].get("pseudonymise", False)

@@ -1,6 +1,7 @@
 """What a build will read, and whether a prepared set is of just that."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -28,19 +29,26 @@ class Plan:
     items: list[Item]
     sources: dict[str, dict]
 
-    @property
+    # Kept: they look at every item, and are asked for at every record.
+
+    @functools.cached_property
     def classes(self) -> tuple[str, ...] | None:
         """Names in label order, numbers by their value; None without labels."""
         labels = {item.label for item in self.items if item.label is not None}
         order = int if all(re.fullmatch(r"\d+", label) for label in labels) else str
         return tuple(sorted(labels, key=lambda label: (order(label), label))) or None
 
-    @property
+    @functools.cached_property
     def target(self) -> bool:
         """Whether any item has a target."""
         return any(item.target is not None for item in self.items)
 
-    @property
+    @functools.cached_property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits, in the order of the items."""
+        return tuple(dict.fromkeys(item.split for item in self.items))
+
+    @functools.cached_property
     def mask(self) -> bool:
         """Whether items have masks: all or none."""
         return any(item.mask is not None for item in self.items)

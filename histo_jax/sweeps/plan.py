@@ -17,13 +17,15 @@ from histo_jax.training.metrics import TIMING
 def told(sweep: Sweep, cells: list[Cell], folder: Path, rate: float | None) -> Iterator[str]:
     """A line a cell: images, steps, hours at `rate` or at that of the cells that were timed."""
     rate = rate or measured(cells, folder)
-    hours, missing = 0.0, 0
+    hours, missing, images_of = 0.0, 0, {}
     for cell in cells:
         config = options.load(options.Config, cell.recipe, cell.flags)
         where = f"{cell.title}, seed {cell.seed}: "
         word = state(sweep, cell, folder).word
         try:
-            images = _images(config)
+            if config.data not in images_of:  # its number doesn't depend on the seed
+                images_of[config.data] = mixture.open_run(config).n
+            images = images_of[config.data]
         except HistoError as error:
             missing += 1
             yield f"{where}{word}; data missing: {error}"
@@ -51,11 +53,3 @@ def measured(cells: list[Cell], folder: Path) -> float | None:
         if "images_per_s" in line
     ]
     return statistics.median(found) if found else None
-
-
-def _images(config: options.Config) -> int:
-    data = config.data
-    return mixture.open_mixture(
-        data.dir, data.datasets, data.split, data.percent, config.seed, data.exclude_validation,
-        data.where,
-    ).n  # fmt: skip

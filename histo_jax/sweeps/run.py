@@ -5,12 +5,11 @@ as long as a process works at it. What is done is not done again.
 """
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +44,14 @@ def run(sweep: Sweep, cells: list[Cell], folder: Path, retry: bool = False) -> I
     """
     check(sweep, cells, folder)
     for cell in cells:
-        place = folder / cell.folder
-        found = state(sweep, cell, folder)
-        if found.word == "done" or (found.word in ("failed", "diverged") and not retry):
-            yield found
-            continue
+        place = folder.absolute() / cell.folder
         try:
             with files.lock(place / ".lock") as held:
-                (place / FAILED).unlink(missing_ok=True)
-                files.write_json(place / CELL, facts(sweep, cell))
-                _do(sweep, cell, place, held)
+                word = state(sweep, cell, folder).word  # now: another process may have done it
+                if word == "waiting" or (retry and word in ("failed", "diverged")):
+                    (place / FAILED).unlink(missing_ok=True)
+                    files.write_json(place / CELL, facts(sweep, cell))
+                    _do(sweep, cell, place, held)
         except HistoError as error:
             if error.reason != "locked":
                 raise
@@ -67,7 +64,7 @@ def check(sweep: Sweep, cells: list[Cell], folder: Path) -> None:
     """Refuses a folder in which a cell of the same name is of other options."""
     for cell in cells:
         path = folder / cell.folder / CELL
-        if path.exists() and files.read_json(path) != json.loads(json.dumps(facts(sweep, cell))):
+        if path.exists() and files.read_json(path) != facts(sweep, cell):
             what = "was made by other options than the sweep has now"
             raise HistoError(path, "sweep-changed", what, "name another folder, or remove it")
 
@@ -83,11 +80,16 @@ def state(sweep: Sweep, cell: Cell, folder: Path) -> State:
 
 
 def facts(sweep: Sweep, cell: Cell) -> dict[str, Any]:
-    """What decides on the numbers of a cell."""
+    """What decides on the numbers of a cell; where the data lie doesn't, nor which are scored."""
+
+    def kept(fields: Mapping[str, Any]) -> dict[str, str]:
+        return {name: str(value) for name, value in fields.items() if name != "data.dir"}
+
+    scores = sweep.scores
     return {
         "recipe": cell.recipe,
-        "flags": cell.flags,
-        "scores": dataclasses.asdict(sweep.scores) | {"datasets": None},
+        "fields": kept(cell.fields),
+        "scores": [scores.recipe, scores.protocol, scores.split_by, kept(scores.fields)],
     }
 
 
@@ -97,12 +99,12 @@ def own(dataset: str) -> str:
 
 
 def _do(sweep: Sweep, cell: Cell, place: Path, held: Any) -> None:
-    train = ["train.py", "--config", cell.recipe, "--workdir", place / RUN, *cell.flags]
+    train = [ROOT / "train.py", "--config", cell.recipe, "--workdir", place / RUN, *cell.flags]
     commands = [train]
     for dataset in sweep.scores.datasets:
         out = place / own(dataset)
         if not (out / REPORT).exists():
-            score = ["eval.py", "--config", sweep.scores.recipe, "--checkpoint", place / RUN]
+            score = [ROOT / "eval.py", "--config", sweep.scores.recipe, "--checkpoint", place / RUN]
             commands.append([*score, "--out", out, *score_flags(sweep, dataset)])
     for command in commands:
         failed = _command(command, held)
@@ -118,7 +120,7 @@ def _command(command: list[Any], held: Any) -> dict[str, str] | None:
     """
     words = [sys.executable, *map(str, command)]
     print("$", " ".join(words[1:]), flush=True)
-    how = {"cwd": ROOT, "stderr": subprocess.PIPE, "text": True, "pass_fds": (held.fileno(),)}
+    how = {"stderr": subprocess.PIPE, "text": True, "pass_fds": (held.fileno(),)}
     last = ""
     with subprocess.Popen(words, **how) as process:  # leaving the block waits for its end
         before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))

@@ -16,6 +16,3 @@ class Builder(DemoBuilder):
         DemoConfig(name="default"),
         DemoConfig(name="tiny", slides=24, tile_size=32, max_tiles=9, min_foreground=0.5),
     ]
-
-    def _generate_examples(self, split):
-        return self.records(split)

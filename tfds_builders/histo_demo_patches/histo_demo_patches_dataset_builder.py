@@ -16,6 +16,3 @@ class Builder(DemoPatchesBuilder):
         DemoPatchesConfig(name="default"),
         DemoPatchesConfig(name="tiny", patients=3, size=32),
     ]
-
-    def _generate_examples(self, split):
-        return self.records(split)

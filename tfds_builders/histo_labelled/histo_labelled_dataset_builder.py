@@ -12,6 +12,3 @@ class Builder(LabelledBuilder):
 
     BUILDER_CONFIGS = [LabelledConfig(name="default")]
     MANUAL_DOWNLOAD_INSTRUCTIONS = "images in class folders, or with labels.csv, or with masks/"
-
-    def _generate_examples(self, split):
-        return self.records(split)

@@ -12,6 +12,3 @@ class Builder(ImageBuilder):
 
     BUILDER_CONFIGS = [ImageConfig(name="default"), *catalogued(ImageConfig)]
     MANUAL_DOWNLOAD_INSTRUCTIONS = "a folder of PNG, JPEG or TIFF images"
-
-    def _generate_examples(self, split):
-        return self.records(split)

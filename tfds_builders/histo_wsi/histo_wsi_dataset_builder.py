@@ -12,6 +12,3 @@ class Builder(SlideBuilder):
 
     BUILDER_CONFIGS = [SlideConfig(name="default", mpp=0.5), *catalogued(SlideConfig)]
     MANUAL_DOWNLOAD_INSTRUCTIONS = "a folder of slides, and if you like slides.csv"
-
-    def _generate_examples(self, split):
-        return self.records(split)

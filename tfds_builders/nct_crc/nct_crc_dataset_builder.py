@@ -21,6 +21,3 @@ class Builder(LabelledBuilder):
 
     BUILDER_CONFIGS = variants(Config)
     MANUAL_DOWNLOAD_INSTRUCTIONS = how_to_get("nct_crc")
-
-    def _generate_examples(self, split):
-        return self.records(split)

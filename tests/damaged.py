@@ -99,7 +99,7 @@ ELSEWHERE = {
     14: "test_slides_pool.py::test_a_huge_single_level_stays_small",
     19: "test_slides_tiles.py::test_changed_while_it_was_read",
     20: "test_slides_source.py::test_a_handle_is_not_used_in_another_process",
-    30: "test_catalogue_labelled.py::test_archives_that_lie_in_the_folder_are_hashed",
+    30: "test_catalogue_builders.py::test_archives_that_lie_in_the_folder_are_hashed",
     31: "test_builders_command.py::test_killed_twenty_times_it_ends_in_the_same_set",
     35: "test_builders_slides.py::test_a_failed_extension_leaves_the_old_set",
     36: "test_builders_slides.py::test_a_second_build_at_the_same_time_is_refused",

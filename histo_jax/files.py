@@ -23,7 +23,7 @@ def atomic(path: str | os.PathLike) -> Iterator[BinaryIO]:
     random = os.urandom(4).hex()  # processes of two machines may share a pid
     temporary = path.with_name(f".{path.name}.tmp.{random}")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "w+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

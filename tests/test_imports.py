@@ -42,6 +42,10 @@ ROOMS = {
         ("jax", "optax", "orbax", "numpy", "tqdm", "tensorboardX"),
     ),
     "sweeps": (("config", "data", "training"), ("matplotlib",)),
+    "features": (
+        ("models", "data", "slides", "training", "config", "pages", "weights", "evaluation"),
+        ("jax", "sklearn", "matplotlib", "numpy", "PIL", "tqdm", "h5py"),
+    ),
     "evaluation": (
         ("models", "data", "slides", "augment", "losses", "training", "config", "pages", "weights"),
         (

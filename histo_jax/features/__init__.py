@@ -1,0 +1,1 @@
+"""What an encoder says about whole slides, and what that is for: clusters, search, labelling."""

@@ -54,7 +54,9 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
             "config.dataset", "config", "is not set", "--config.dataset=histo_labelled/<name>"
         )
     from histo_jax.evaluation import foreign, publish, report, run
+    from histo_jax.training import compile_cache
 
+    compile_cache.keep()
     sources, untrained = foreign.open_sources(flags.checkpoint)
     publish.home(flags.out, sources)  # refused now rather than after the work
     done = run.evaluate(config, sources, config.data.dir, untrained)

@@ -8,10 +8,8 @@ Examples:
 
 import argparse
 import os
-import platform
 import re
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +69,11 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> None:
     from histo_jax.evaluation import online
     from histo_jax.models import build_encoder, build_projector
     from histo_jax.objectives import build_objective, check_negatives
-    from histo_jax.training import loop, parallel
+    from histo_jax.training import compile_cache, loop, parallel
 
     if cluster is not None:
         join(cluster)
-    keep_compiled()
+    compile_cache.keep()
     warn_about_idle_gpu()
     probe = online.make_probe(config)
     model, augment = config.model, config.augment
@@ -138,32 +136,6 @@ def join(cluster: dict[str, Any]) -> None:
         what = "can't join the other processes: " + str(error).split("\n")[0]
         remedy = "start all of them, or name them: HOST:PORT,INDEX,COUNT"
         raise errors.HistoError("--distributed", "processes", what, remedy) from error
-
-
-def keep_compiled() -> None:
-    """Lets JAX keep what it compiled, here if not where JAX_COMPILATION_CACHE_DIR says."""
-    import jax
-
-    if jax.config.jax_compilation_cache_dir:
-        return
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    # By kind of CPU: what is compiled for one may not run on another that shares the home.
-    known = re.search(r"^flags.*", _text("/proc/cpuinfo"), re.MULTILINE)
-    kind = f"{platform.machine()}-{zlib.crc32((known[0] if known else '').encode()):08x}"
-    folder = Path(home, "histo_jax", "jax", kind)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return  # a home that can't be written: compiled anew at every start
-    if os.access(folder, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def warn_about_idle_gpu() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from histo_jax.data.decode import cores
 from histo_jax.training.optimizer import scale_by_adam
 
 EPOCHS = 100  # paper, section 4.2
@@ -102,12 +104,22 @@ def fit(
     heads: list[list[Head]] = [[] for _ in problems]
     for (train, validation, width), numbers in alike.items():
         together = max(1, MEMORY // (4 * (train + validation) * batch_size * width))
-        for start in range(0, len(numbers), together):
-            some = numbers[start : start + together]
-            found = _fit_alike([problems[i] for i in some], rates, kind, batch_size, options)
-            for number, of_problem in zip(some, found, strict=True):
-                heads[number] = of_problem
+        # A CPU has no use for problems in one program: each takes a core of its own.
+        at_once, threads = (1, min(together, cores())) if _on_cpu() else (together, 1)
+        parts = [numbers[i : i + at_once] for i in range(0, len(numbers), at_once)]
+
+        def fitted(part: list[int]) -> list[list[Head]]:
+            return _fit_alike([problems[i] for i in part], rates, kind, batch_size, options)
+
+        with ThreadPoolExecutor(threads) as pool:
+            for part, found in zip(parts, pool.map(fitted, parts), strict=True):
+                for number, of_problem in zip(part, found, strict=True):
+                    heads[number] = of_problem
     return heads
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _fit_alike(

@@ -32,7 +32,12 @@ SCORES: Mapping[str, Mapping[str, Any]] = {
         "datasets": ("histo_demo/default",),
         "protocol": "linear",
         "split_by": "grouped",
-        "fields": {"init": "('random', 'texture')", "shift": "()", "repeats": 1},
+        "fields": {
+            "protocol": "('linear',)",
+            "split_by": "('grouped',)",
+            "init": "('random', 'colour_histogram', 'texture')",
+            "shift": "()",
+        },
     },
 }
 RECIPE = "recipe"  # in a cell's fields: the recipe itself, where systems are compared

@@ -53,8 +53,9 @@ def rows(sweep: Sweep, cells: list[Cell], folder: Path) -> list[Row]:
 
 
 def floors(sweep: Sweep, cells: list[Cell], folder: Path) -> list[Row]:
-    """What the floors score, as the first cell that is done reports it."""
-    done = [cell for cell in cells if state(sweep, cell, folder).word == "done"]
+    """What the floors score, as the first cell that is done reports it; only seed 0 has them."""
+    first = [cell for cell in cells if cell.seed == 0]
+    done = [cell for cell in first if state(sweep, cell, folder).word == "done"]
     if not done:
         return []
     places = {name: folder / done[0].folder / own(name) / REPORT for name in sweep.scores.datasets}

@@ -1,9 +1,9 @@
-"""What `train.py` sets up before it trains."""
+"""Where compiled programs are kept."""
 
 import jax
 import pytest
 
-import train
+from histo_jax.training import compile_cache
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def unset(monkeypatch):
 
 def test_compiled_programs_are_kept_in_the_users_cache(unset, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    train.keep_compiled()
+    compile_cache.keep()
     (folder,) = (tmp_path / "histo_jax/jax").iterdir()
     assert jax.config.jax_compilation_cache_dir == str(folder)
 
@@ -25,7 +25,7 @@ def test_compiled_programs_are_kept_in_the_users_cache(unset, tmp_path, monkeypa
 def test_a_folder_that_is_asked_for_stays(tmp_path, monkeypatch, unset):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))  # as the variable does
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    train.keep_compiled()
+    compile_cache.keep()
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
     assert not (tmp_path / "histo_jax").exists()
 
@@ -33,5 +33,5 @@ def test_a_folder_that_is_asked_for_stays(tmp_path, monkeypatch, unset):
 def test_a_home_that_can_not_be_written_is_no_error(unset, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    train.keep_compiled()
+    compile_cache.keep()
     assert jax.config.jax_compilation_cache_dir is None

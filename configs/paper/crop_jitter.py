@@ -30,6 +30,6 @@ def get_sweep(tissue: str = "paper") -> dict:
         },
     }
     if tissue == "demo":
-        demo = {"recipe": "configs/demo.py", "scores": "demo", "fields": {}, "paper": {}}
+        demo = {"recipe": "configs/demo.py:grid", "scores": "demo", "fields": {}, "paper": {}}
         sweep |= demo
     return sweep

@@ -34,6 +34,6 @@ def get_sweep(tissue: str = "paper") -> dict:
     }
     if tissue == "demo":
         axes = {"optimizer": ON_DEMO, "objective.temperature": TEMPERATURES}
-        demo = {"recipe": "configs/demo.py", "scores": "demo", "fields": {}, "paper": {}}
+        demo = {"recipe": "configs/demo.py:grid", "scores": "demo", "fields": {}, "paper": {}}
         sweep |= demo | {"axes": axes}
     return sweep

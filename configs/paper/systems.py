@@ -30,7 +30,7 @@ ON_DEMO = {
 def get_sweep(tissue: str = "paper") -> dict:
     if tissue == "demo":
         return {
-            "recipe": "configs/demo.py",
+            "recipe": "configs/demo.py:grid",
             "axes": {"system": ON_DEMO},
             "fields": {"data.image_size": 64},  # U-Nets halve it five times
             "scores": "demo",

@@ -4,8 +4,8 @@ tfds build tfds_builders/histo_demo --config default
 python train.py --config configs/demo.py
 python eval.py --config configs/probe.py --checkpoint runs/demo --config.dataset=histo_demo/default
 
-`--config configs/demo.py:long` trains longer: under an hour on two cores. `:grid` is the smallest, for
-grids of dozens of runs.
+`--config configs/demo.py:long` trains longer: under an hour on two cores. `:grid` is the smallest,
+for grids of dozens of runs.
 """
 
 from ml_collections import ConfigDict

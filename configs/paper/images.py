@@ -10,7 +10,7 @@ own rule (docs/training.md).
 
 def get_sweep(tissue: str = "paper") -> dict:
     if tissue == "demo":
-        shares = (1.5, 5.0, 15.0, 50.0)  # of 9,600 tiles
+        shares = (10.0, 25.0, 50.0, 100.0)  # of 1,158 tiles
         sets = {"recipe": "configs/demo.py:grid", "scores": "demo"}
         return sets | {"axes": {"data.percent": shares}, "fields": {"optimizer.warmup_epochs": 0}}
     return {

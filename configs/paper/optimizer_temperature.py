@@ -1,7 +1,7 @@
 """Optimiser x temperature x batch (paper, Appendix C and Table C.6).
 
-Paper: ResNet-18, light jitter; the smallest crop is not stated there. Table C.6 prints two optimisers
-at three temperatures, `:all` is what the text says was compared. Rates follow the paper's formulas.
+Paper: ResNet-18, light jitter; the smallest crop is not stated there. Table C.6 prints two
+optimisers at three temperatures, `:all` is what the text says was compared. Rates are the paper's.
 
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py --dry-run
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py:all --dry-run

@@ -5,6 +5,7 @@ so that number is not trusted here. The network of CPC has layer norm, the other
 
 python -m histo_jax.sweeps configs/paper/systems.py --dry-run
 python -m histo_jax.sweeps configs/paper/systems.py:demo      # ResNet-18 on drawn tissue
+python -m histo_jax.sweeps configs/paper/systems.py:nuclei    # benchmarks/nuclei.py has the patches
 """
 
 SYSTEMS = {
@@ -17,7 +18,7 @@ SYSTEMS = {
     "colorization": {"recipe": "configs/colorization.py"},
     "autoencoder": {"recipe": "configs/autoencoder.py"},
 }
-ON_DEMO = {
+SMALL = {
     "SimCLR": {},
     "CPC v2": {"objective.name": "cpc", "model.encoder": "resnet18_ln"},
     "colorization": {"objective.name": "colorization"},
@@ -27,13 +28,34 @@ ON_DEMO = {
 }
 
 
+NUCLEI = {  # area of nuclei, mean absolute error in percent points
+    "recipe": "configs/probe.py",
+    "datasets": ("histo_labelled/nuclei",),
+    "protocol": "linear",
+    "split_by": "grouped",
+    "fields": {
+        "protocol": "('linear',)",
+        "split_by": "('grouped',)",
+        "init": "('random', 'colour_histogram', 'texture')",
+        "shift": "()",
+    },
+}
+
+
 def get_sweep(tissue: str = "paper") -> dict:
     if tissue == "demo":
         return {
             "recipe": "configs/demo.py:grid",
-            "axes": {"system": ON_DEMO},
+            "axes": {"system": SMALL},
             "fields": {"data.image_size": 64},  # U-Nets halve it five times
             "scores": "demo",
+        }
+    if tissue == "nuclei":
+        return {
+            "recipe": "configs/nuclei.py",
+            "axes": {"system": SMALL},
+            "fields": {"model.width": 8, "training.save_every": 300},
+            "scores": NUCLEI,
         }
     return {
         "recipe": "configs/simclr_r18.py",

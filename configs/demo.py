@@ -26,8 +26,8 @@ def get_config(length: str = "short") -> ConfigDict:
     config.objective = ConfigDict()
     config.objective.temperature = 0.5
     config.optimizer = ConfigDict()
-    config.optimizer.name = "adam"  # LARS hardly moves in so few steps
-    config.optimizer.base_lr = 2e-3
+    config.optimizer.name = "lars" if length == "grid" else "adam"
+    config.optimizer.base_lr = 4.0 if length == "grid" else 2e-3  # chosen on validation
     config.optimizer.warmup_epochs = 2.0
     config.training = ConfigDict()
     config.training.total_steps = STEPS[length]

@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from histo_jax import files
+from histo_jax import errors, files
 from histo_jax.sweeps import __main__ as command
 from histo_jax.sweeps import grid, plan, run, table
 from tests import commands
@@ -43,6 +44,17 @@ def sweep_file(folder: Path, **changes) -> Path:
 
 def loaded(folder: Path, **changes) -> grid.Sweep:
     return grid.load(sweep_file(folder, **changes))
+
+
+def test_a_stop_before_training_began_is_no_failure(tmp_path):
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import sys, time\nprint('here', file=sys.stderr, flush=True)\ntime.sleep(60)"
+    )
+    stop = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    with open(tmp_path / "lock", "w") as held, pytest.raises(errors.Resume):
+        stop.start()
+        run._command([script], held)
 
 
 def test_cells_are_every_choice_seed_by_seed(tmp_path):

@@ -123,9 +123,15 @@ def _command(command: list[Any], held: Any) -> dict[str, str] | None:
     words = [sys.executable, *map(str, command)]
     print("$", " ".join(words[1:]), flush=True)
     how = {"stderr": subprocess.PIPE, "text": True, "pass_fds": (held.fileno(),)}
-    last = ""
+    last, stopped = "", False
     with subprocess.Popen(words, **how) as process:  # leaving the block waits for its end
-        before = signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+
+        def hand_on(number: int, _: Any) -> None:
+            nonlocal stopped
+            stopped = True
+            process.send_signal(number)
+
+        before = signal.signal(signal.SIGTERM, hand_on)
         try:
             for line in process.stderr:
                 print(line, end="", file=sys.stderr, flush=True)
@@ -133,7 +139,7 @@ def _command(command: list[Any], held: Any) -> dict[str, str] | None:
         finally:
             signal.signal(signal.SIGTERM, before)
     status = process.returncode
-    if status == os.EX_TEMPFAIL:
+    if status == os.EX_TEMPFAIL or (stopped and status):  # stopped before it could save
         raise errors.Resume("the sweep stopped: run the same command again")
     if status in (130, -signal.SIGINT):
         raise KeyboardInterrupt

@@ -47,14 +47,23 @@ def get_sweep(tissue: str = "paper") -> dict:
         return {
             "recipe": "configs/demo.py:grid",
             "axes": {"system": SMALL},
-            "fields": {"data.image_size": 64},  # U-Nets halve it five times
+            "fields": {
+                "data.image_size": 64,  # U-Nets halve it five times
+                "optimizer.name": "adam",
+                "optimizer.base_lr": 2e-3,
+            },
             "scores": "demo",
         }
     if tissue == "nuclei":
         return {
             "recipe": "configs/nuclei.py",
             "axes": {"system": SMALL},
-            "fields": {"model.width": 8, "training.save_every": 300},
+            "fields": {
+                "model.width": 8,
+                "optimizer.name": "adam",
+                "optimizer.base_lr": 2e-3,
+                "training.save_every": 300,
+            },
             "scores": NUCLEI,
         }
     return {

@@ -37,6 +37,8 @@ class Facts:
       patch_size_level0: the same square in level-0 pixels; 0 for patches.
       mpp: µm per pixel of what the encoder saw; nan where unknown.
       level0_width, level0_height: of the slide in pixels; 0 for patches.
+      overview_x, overview_y, overview_width, overview_height: what the overview shows, in level-0
+        pixels; 0 for patches.
       options: digest of how the slide was cut.
     """
 
@@ -50,6 +52,10 @@ class Facts:
     mpp: float = math.nan
     level0_width: int = 0
     level0_height: int = 0
+    overview_x: int = 0
+    overview_y: int = 0
+    overview_width: int = 0
+    overview_height: int = 0
     options: str = ""
 
     @property

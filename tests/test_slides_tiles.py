@@ -232,6 +232,7 @@ def test_threshold_survives_damage(tmp_path):
 def test_digest_sees_every_option():
     other = {"size": 8, "mpp": 1.0, "tissue": "none", "min_foreground": 0.1, "max_tiles": 1}
     other |= {"seed": 1, "max_bad": 0.2, "default_mpp": 1.0, "upsample": True, "quality": 90}
+    other |= {"thumbnail": 640}
     assert set(other) == set(TileRule.__dataclass_fields__)
     digests = {options_digest(TileRule(**{name: value})) for name, value in other.items()}
     digests |= {options_digest(TileRule()), options_digest(TileRule(), 0.5)}

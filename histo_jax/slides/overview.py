@@ -4,6 +4,7 @@ where there is surely no tissue."""
 import dataclasses
 import io
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,7 +16,7 @@ from histo_jax.slides.reasons import refusal
 from histo_jax.slides.source import Slide
 
 MOST_WHOLE = 2**24  # pixels of a level that is read whole
-SIDE = 320  # pixels, the longer side of a thumbnail
+SIDE = 320  # pixels, the longer side of a thumbnail where nobody says
 UNREAD = (128, 128, 128)  # gray of what could not be read
 _BLOCK, _SMALLEST = 1024, 64  # pixels: read at once; given up when damaged
 _WINDOWS, _WINDOW = 32, 128  # the sample of a larger level: 32x32 windows of 128x128 pixels
@@ -27,7 +28,7 @@ class Overview:
 
     Attributes:
       saturation: histogram int64[256] of the pixels read; ink counts as glass.
-      image: uint8 [h, w, 3], at most `SIDE` pixels a side.
+      image: uint8 [h, w, 3], of the wanted number of pixels a side at most.
       plan: saturation uint8 [rows, columns] of the coarsest level, ink as it is, 255 where it
         could not be read; None where the level is too large to be read whole.
     """
@@ -64,24 +65,34 @@ class _Block:
             yield _Block(tuple(source), tuple(target))
 
 
-def look(slide: Slide) -> Overview:
+def look(slide: Slide, side: int = SIDE) -> Overview:
     """Reads the whole coarsest level, or, where that has more than 16 million pixels, 32x32
     windows of 128x128 pixels spread evenly over it. What cannot be read is left out, and gray.
 
-    Where the coarsest level is smaller than a thumbnail, the image is of a finer one.
+    Where the coarsest level is smaller than a picture of `side` pixels, the image is of a finer
+    one: of the first that is large enough, or the last that is read whole.
     """
-    seen = _look(slide, len(slide.downsamples) - 1)
-    wanted = max(slide.bounds[2:]) / SIDE
-    level = max((i for i, factor in enumerate(slide.downsamples) if factor <= wanted), default=0)
-    if level == len(slide.downsamples) - 1:
-        return seen
-    return dataclasses.replace(seen, image=_look(slide, level).image)
+    last = len(slide.downsamples) - 1
+    seen = _look(slide, last, side)
+    level = last
+    while slide.downsamples[level] > max(slide.bounds[2:]) / side and level > 0:
+        if math.prod(_size(slide, level - 1)) > MOST_WHOLE:
+            break
+        level -= 1
+    return (
+        seen if level == last else dataclasses.replace(seen, image=_look(slide, level, side).image)
+    )
 
 
-def _look(slide: Slide, level: int) -> Overview:
+def _size(slide: Slide, level: int) -> tuple[int, int]:
+    """Columns and rows of a level within the bounds."""
     factor = slide.downsamples[level]
-    columns, rows = (max(1, int(extent / factor)) for extent in slide.bounds[2:])
-    scale = min(1.0, SIDE / max(columns, rows))
+    return max(1, int(slide.bounds[2] / factor)), max(1, int(slide.bounds[3] / factor))
+
+
+def _look(slide: Slide, level: int, side: int) -> Overview:
+    columns, rows = _size(slide, level)
+    scale = min(1.0, side / max(columns, rows))
     width, height = (max(1, round(extent * scale)) for extent in (columns, rows))
     canvas = Image.new("RGB", (width, height), UNREAD)
     counts = np.zeros(256, np.int64)

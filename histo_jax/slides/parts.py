@@ -1,16 +1,17 @@
 """A finished slide on disk: `<slide id>.zip` with `slide.json`, a thumbnail and a JPEG a tile."""
 
+import contextlib
 import dataclasses
-import io
 import json
 import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from histo_jax.errors import HistoError
 from histo_jax.files import atomic
 from histo_jax.slides.reasons import refusal
-from histo_jax.slides.tiles import SlideTiles
+from histo_jax.slides.tiles import SlideTiles, Tile
 
 _CARD, _THUMBNAIL = "slide.json", "thumbnail.jpg"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a member's time must not make equal parts differ
@@ -19,24 +20,48 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # a member's time must not make equal parts diff
 def write_part(parts_dir: str | os.PathLike, slide: SlideTiles, seconds: float) -> Path:
     """Writes a part atomically under its slide's id; returns its path."""
     path = Path(parts_dir) / f"{slide.id}.zip"
-    card = {
-        field.name: getattr(slide, field.name)
-        for field in dataclasses.fields(slide)
-        if field.name not in ("tiles", "thumbnail")
-    }
-    listed = [
-        {key: value for key, value in vars(tile).items() if key != "jpeg"} for tile in slide.tiles
-    ]
-    card |= {"kept": len(slide.tiles), "seconds": round(seconds, 3), "tiles": listed}
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as out:
-        out.writestr(zipfile.ZipInfo(_CARD, _EPOCH), json.dumps(card, indent=1))
-        out.writestr(zipfile.ZipInfo(_THUMBNAIL, _EPOCH), slide.thumbnail)
+    with writing(path) as part:
         for tile in slide.tiles:
-            out.writestr(zipfile.ZipInfo(f"{tile.key}.jpg", _EPOCH), tile.jpeg)
-    with atomic(path) as file:
-        file.write(content.getbuffer())
+            part.add(tile)
+        part.finish(slide, seconds)
     return path
+
+
+class Part:
+    """A part that is being written, tile by tile."""
+
+    def __init__(self, file: zipfile.ZipFile, path: Path):
+        self._file, self._path = file, path
+
+    def add(self, tile: Tile) -> None:
+        """Writes a tile's pixels."""
+        self._write(f"{tile.key}.jpg", tile.jpeg)
+
+    def finish(self, slide: SlideTiles, seconds: float) -> None:
+        """Writes what is known of the slide, whose tiles were added."""
+        card = {
+            field.name: getattr(slide, field.name)
+            for field in dataclasses.fields(slide)
+            if field.name not in ("tiles", "thumbnail")
+        }
+        tiles = [{k: v for k, v in vars(tile).items() if k != "jpeg"} for tile in slide.tiles]
+        card |= {"kept": len(tiles), "seconds": round(seconds, 3), "tiles": tiles}
+        self._write(_CARD, json.dumps(card, indent=1))
+        self._write(_THUMBNAIL, slide.thumbnail)
+
+    def _write(self, name: str, data: str | bytes) -> None:
+        try:
+            self._file.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+        except OSError as error:  # amid the reading of a slide, whose own errors are other ones
+            what = f"cannot write: {error.strerror}"
+            raise HistoError(self._path, "write-failed", what) from error
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[Part]:
+    """A part that appears under `path` once the block is left without an error."""
+    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as part:
+        yield Part(part, Path(path))
 
 
 def read_card(path: str | os.PathLike) -> dict:

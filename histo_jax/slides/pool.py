@@ -127,26 +127,38 @@ class Supervisor:
         [outcome] = self.outcomes(1)
         return outcome
 
+    @property
+    def busy(self) -> int:
+        """Workers at a slide."""
+        return sum(worker.job is not None for worker in self.workers)
+
     def outcomes(self, most: int) -> Iterator[Outcome]:
-        while True:
-            for worker in self.workers:
-                if worker.ready and worker.job is None and self.waiting:
-                    self.assign(worker)
-            busy = sum(worker.job is not None for worker in self.workers)
-            if not self.waiting and not busy:
-                return
-            free = len(self.workers) - busy  # ready in a moment
-            for _ in range(min(most - len(self.workers), len(self.waiting) - free)):
-                self.start()
-            pause = min(worker.deadline for worker in self.workers) - time.monotonic()
-            heard = self.selector.select(min(max(pause, 0.0), 60.0))
-            found = [outcome for key, _ in heard for outcome in self.hear(key.data)]
-            now = time.monotonic()
-            found += [self.late(worker) for worker in list(self.workers) if worker.deadline < now]
-            for worker in self.workers:  # before the consumer takes its time
-                if worker.ready and worker.job is None and self.waiting:
-                    self.assign(worker)
-            yield from found
+        """Does all jobs by at most so many workers."""
+        while self.waiting or self.busy:
+            yield from self.step(most, 60.0)
+
+    def step(self, most: int, longest_s: float) -> list[Outcome]:
+        """Sees to the workers once, waiting for at most `longest_s` until one of them says
+        something; what came of it, which may be nothing."""
+        self.deal()
+        free = len(self.workers) - self.busy  # ready in a moment
+        for _ in range(min(most - len(self.workers), len(self.waiting) - free)):
+            self.start()
+        if not self.workers:
+            return []
+        pause = min(worker.deadline for worker in self.workers) - time.monotonic()
+        heard = self.selector.select(min(max(pause, 0.0), longest_s))
+        found = [outcome for key, _ in heard for outcome in self.hear(key.data)]
+        now = time.monotonic()
+        found += [self.late(worker) for worker in list(self.workers) if worker.deadline < now]
+        self.deal()  # before the consumer takes its time
+        return found
+
+    def deal(self) -> None:
+        """Gives who is free what waits."""
+        for worker in self.workers:
+            if worker.ready and worker.job is None and self.waiting:
+                self.assign(worker)
 
     def start(self) -> None:
         package = str(Path(__file__).resolve().parents[2])

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from histo_jax.slides.source import Slide
 __all__ = ["SlideTiles", "Tile", "TileRule", "cut", "options_digest", "slide_threshold"]
 
 LISTED = 2000  # tried cells a slide keeps for its picture
+FIRST = 256  # cells tried at random where all are wanted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +47,10 @@ class SlideTiles:
     Attributes (those that don't speak for themselves):
       counts: what became of every cell of the grid.
       tried: for pictures, the first 2000 cells tried, by what became of them; row by row.
+      bounds: x, y, width and height of the scanned part in level-0 pixels: what is looked at.
+      stride: level-0 pixels from one cell to the next.
       extent: width and height of the thumbnail in cells; its top left is that of cell 0.
-      thumbnail: JPEG bytes of the scanned part, at most 320 pixels a side.
+      thumbnail: JPEG bytes of the scanned part.
     """
 
     id: str
@@ -59,6 +63,8 @@ class SlideTiles:
     mpp: float | None
     level: int
     grid: tuple[int, int]
+    bounds: tuple[int, int, int, int]
+    stride: float
     options_digest: str
     counts: dict[str, int]
     warnings: tuple[str, ...]
@@ -69,7 +75,12 @@ class SlideTiles:
 
 
 def cut(
-    path: str | os.PathLike, rule: TileRule, mpp: float | None = None, *, prescreen: bool = True
+    path: str | os.PathLike,
+    rule: TileRule,
+    mpp: float | None = None,
+    *,
+    prescreen: bool = True,
+    take: Callable[[Tile], None] | None = None,
 ) -> SlideTiles:
     """Tries the cells of the grid in random order and keeps the first `max_tiles` with tissue.
 
@@ -81,6 +92,8 @@ def cut(
       rule: how to cut.
       mpp: µm per level-0 pixel from the user, where the file has none to be believed.
       prescreen: False reads every cell that is tried, to compare with.
+      take: is given each tile as it comes; the tiles of the result are then without pixels, as a
+        whole slide's may be more than memory holds.
 
     Raises:
       HistoError: the slide is refused; the reason is one of `reasons.REASONS`.
@@ -89,8 +102,8 @@ def cut(
         before = os.stat(path)
         digest, size = slide_digest(path)
         grid = grid_of(slide, rule)
-        seen = look(slide)
-        tiles, counts, tried = _keep(slide, rule, grid, digest[:16], seen, prescreen)
+        seen = look(slide, rule.thumbnail)
+        tiles, counts, tried = _keep(slide, rule, grid, digest[:16], seen, prescreen, take)
         warnings = tuple(slide.warnings)
     after = os.stat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
@@ -106,6 +119,8 @@ def cut(
         mpp=slide.mpp,
         level=grid.level,
         grid=(grid.columns, grid.rows),
+        bounds=slide.bounds,
+        stride=grid.stride,
         options_digest=options_digest(rule, mpp),
         counts=counts,
         warnings=warnings,
@@ -117,7 +132,13 @@ def cut(
 
 
 def _keep(
-    slide: Slide, rule: TileRule, grid: Grid, name: str, seen: Overview, prescreen: bool
+    slide: Slide,
+    rule: TileRule,
+    grid: Grid,
+    name: str,
+    seen: Overview,
+    prescreen: bool,
+    take: Callable[[Tile], None] | None,
 ) -> tuple[list[Tile], dict[str, int], dict[str, list[int]]]:
     """Kept tiles, counts, and the first cells tried by what became of them."""
     cells = grid.columns * grid.rows
@@ -131,7 +152,7 @@ def _keep(
     screen = Prescreen(slide, rule, grid, seen, threshold) if prescreen else None
     tiles: list[Tile] = []
     read = 0
-    for number, cell in enumerate(order_of(cells, rule.seed, name).tolist()):
+    for number, cell in enumerate(_order(cells, rule, name).tolist()):
         if len(tiles) == rule.max_tiles:
             break
         if screen and screen.skips(cell):
@@ -146,12 +167,22 @@ def _keep(
         if number < LISTED:
             tried.setdefault(outcome, []).append(cell)
         if outcome == "kept":
+            if take:
+                take(tile)
+                tile = dataclasses.replace(tile, jpeg=b"")
             tiles.append(tile)
     if counts["unreadable"] > rule.max_bad * read:
         what = f"{counts['unreadable']} of {read} tiles cannot be read"
         raise refusal(slide.path, "too-many-unreadable", what)
     counts["not-needed"] = cells - sum(counts.values())
     return tiles, counts, {outcome: sorted(tried[outcome]) for outcome in sorted(tried)}
+
+
+def _order(cells: int, rule: TileRule, name: str) -> np.ndarray:
+    """The random order; where all are wanted, row by row after the cells that check the prescreen:
+    neighbours share what OpenSlide has decoded."""
+    order = order_of(cells, rule.seed, name)
+    return order if rule.max_tiles else np.concatenate([order[:FIRST], np.sort(order[FIRST:])])
 
 
 def _try(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from histo_jax.errors import HistoError
 from histo_jax.slides.identity import slide_digest
-from histo_jax.slides.parts import part_is_current, write_part
+from histo_jax.slides.parts import part_is_current, writing
 from histo_jax.slides.reasons import refusal
 from histo_jax.slides.source import triage
 from histo_jax.slides.tiles import SlideTiles, TileRule, cut, options_digest
@@ -34,7 +34,15 @@ def finish(job: dict, cutter: Callable[..., SlideTiles] = cut) -> str:
     part = Path(parts_dir) / f"{digest[:16]}.zip"
     if part_is_current(part, digest[:16], options_digest(rule, mpp), size, path):
         return str(part)
-    return str(write_part(parts_dir, cutter(path, rule, mpp), time.monotonic() - begin))
+    with writing(part) as file:
+        try:
+            slide = cutter(path, rule, mpp, take=file.add)
+        except OSError as error:  # not the part's
+            raise _unreadable(path, error) from error
+        if slide.id != part.stem:  # between the two digests
+            raise refusal(path, "changed", "changed while it was read")
+        file.finish(slide, time.monotonic() - begin)
+    return str(part)
 
 
 def answer(job: dict, cutter: Callable[..., SlideTiles] = cut) -> dict:
@@ -47,12 +55,15 @@ def answer(job: dict, cutter: Callable[..., SlideTiles] = cut) -> dict:
     except MemoryError:
         result = {"error": refusal(job["path"], "memory", "needs more memory than allowed").args}
     except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        result = {"error": refusal(job["path"], "read-failed", what).args}
+        result = {"error": _unreadable(job["path"], error).args}
     except Exception as error:  # one slide must not stop the others
         what = f"{type(error).__name__}: {error}"
         result = {"error": refusal(job["path"], "worker-error", what).args}
     return result | {"seconds": time.monotonic() - begin}
+
+
+def _unreadable(path: str, error: OSError) -> HistoError:
+    return refusal(path, "read-failed", f"cannot be read: {error.strerror}")
 
 
 def main(cutter: Callable[..., SlideTiles] = cut) -> None:

@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -264,14 +264,34 @@ def decode_rows(
     Raises:
       HistoError: a damaged record.
     """
-    reader, step = Reader(prepared), math.gcd(batch_size, CHUNK)
-    chunks = [rows[begin : begin + step] for begin in range(0, len(rows), step)]
+    reader = Reader(prepared)
+    blame = functools.partial(check_rows, reader)
+    yield from decode_images(rows, reader.read, size, batch_size, blame)
+
+
+def decode_images(
+    names: Sequence[Any],
+    read: Callable[[Any], bytes],
+    size: int,
+    batch_size: int,
+    blame: Callable[[Sequence[Any]], None],
+) -> Iterator[np.ndarray]:
+    """Yields uint8[<= batch_size, size, size, 3], the images in the order of `names`.
+
+    Args:
+      names: of the images, for `read`.
+      read: the encoded image of a name; called by many threads.
+      size, batch_size: pixels a side, and images at once.
+      blame: is given names among which one failed, to raise what is wrong with it.
+    """
+    step = math.gcd(batch_size, CHUNK)
+    chunks = [names[begin : begin + step] for begin in range(0, len(names), step)]
 
     def fetch(number: int) -> list[bytes]:
-        return [reader.read(row) for row in chunks[number]]
+        return [read(name) for name in chunks[number]]
 
     dataset = decoded_chunks((0, len(chunks)), fetch, size)
-    made = numpy_batches(dataset, lambda number: check_rows(reader, chunks[number]))
+    made = numpy_batches(dataset, lambda number: blame(chunks[number]))
     while parts := list(itertools.islice(made, batch_size // step)):
         yield np.concatenate(parts)
 

@@ -59,20 +59,43 @@ def extract(
     network: Network, layer: str, params: dict, batch_stats: dict,
     batches: Iterable[np.ndarray], batch_size: int,
 ) -> np.ndarray:  # fmt: skip
-    """Features float32 [n, width] of all images; a layer before the last is averaged over space.
-
-    `batches` are uint8 [<=batch_size, h, w, 3]; the last is padded, so that one program serves all.
+    """Features float32 [n, width] of all images, see `describe`.
 
     Raises:
       HistoError: the encoder gives a number that is not finite.
     """
+    made = describe(network, layer, params, batch_stats, batches, batch_size)
+    return finite(np.concatenate(list(made)))
+
+
+def describe(
+    network: Network, layer: str, params: dict, batch_stats: dict,
+    batches: Iterable[np.ndarray], batch_size: int,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """Features float32 [b, width] of each batch; a layer before the last is averaged over space.
+
+    `batches` are uint8 [<=batch_size, h, w, 3]; the last is padded, so that one program serves all.
+    """
     params, batch_stats = jax.device_put((params, batch_stats))
-    found = []
     for images in batches:
         full = np.pad(images, ((0, batch_size - len(images)), (0, 0), (0, 0), (0, 0)))
         out = _forward(network, layer, params, batch_stats, full)
-        found.append(np.asarray(out)[: len(images)])
-    features = np.concatenate(found)
+        yield np.asarray(out)[: len(images)]
+
+
+def width(network: Network, layer: str, params: dict, batch_stats: dict, side: int) -> int:
+    """Numbers an image of `side` pixels, nothing computed."""
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.uint8)
+    made = functools.partial(_forward, network, layer)
+    return jax.eval_shape(made, params, batch_stats, image).shape[1]
+
+
+def finite(features: np.ndarray) -> np.ndarray:
+    """Features [n, width] as they are.
+
+    Raises:
+      HistoError: `features-not-finite`.
+    """
     if not np.isfinite(features).all():
         bad = int((~np.isfinite(features).all(1)).sum())
         what = f"gives features that are not finite for {bad} of {len(features)} images"

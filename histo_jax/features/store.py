@@ -6,11 +6,12 @@ pixels) are what readers of CLAM and TRIDENT look for. Beside them lie `keys` (t
 patches is one file as well; its coords are 0.
 """
 
+import contextlib
 import dataclasses
 import functools
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,9 @@ class Facts:
       level0_width, level0_height: of the slide in pixels; 0 for patches.
       overview_x, overview_y, overview_width, overview_height: what the overview shows, in level-0
         pixels; 0 for patches.
+      scale: mean and deviation by which images were scaled.
       options: digest of how the slide was cut.
+      identity: sha256 of the slide, or of what the set holds.
     """
 
     slide: str
@@ -56,12 +59,15 @@ class Facts:
     overview_y: int = 0
     overview_width: int = 0
     overview_height: int = 0
+    scale: str = ""
     options: str = ""
+    identity: str = ""
 
     @property
-    def sees(self) -> tuple[str, str, str, int]:
-        """Features are comparable where this is equal: network, layer, weights, image size."""
-        return self.encoder, self.layer, self.checkpoint, self.patch_size
+    def sees(self) -> tuple[str, str, str, int, str]:
+        """Features are comparable where this is equal: network, layer, weights, image size and
+        the scaling of images."""
+        return self.encoder, self.layer, self.checkpoint, self.patch_size, self.scale
 
 
 class SlideFeatures:
@@ -91,7 +97,9 @@ class SlideFeatures:
             sizes = (coords.shape, keys.shape)
             if features.dtype != np.float32 or sizes != ((self.n, 2), (self.n,)):
                 raise ValueError(f"{features.dtype}{features.shape}, coords {coords.shape}")
-            self._offset = features.id.get_offset() if self.n else None
+            self._offset = features.id.get_offset() if self.n else 0
+            if self._offset is None:
+                raise ValueError("its features are not in one piece")
 
     @functools.cached_property
     def features(self) -> np.ndarray:
@@ -151,24 +159,61 @@ def write(
     Raises:
       HistoError: `write-failed`.
     """
+    width, pictured = features.shape[1], pictures is not None
+    with writing(path, facts, coords, keys, width, pictured, overview) as file:
+        file.add(features, pictures)
+
+
+class Writer:
+    """A file that is being written, some rows at a time."""
+
+    def __init__(self, file: h5py.File):
+        self._file, self._done = file, 0
+
+    def add(self, features: np.ndarray, pictures: Sequence[bytes] | None = None) -> None:
+        """Writes the next rows: features [b, width], and pictures where the file has some."""
+        rows = slice(self._done, self._done + len(features))
+        self._file["features"][rows] = features
+        for row, jpeg in zip(range(rows.start, rows.stop), pictures or (), strict=False):
+            self._file["pictures"][row] = np.frombuffer(jpeg, np.uint8)
+        self._done = rows.stop
+
+
+@contextlib.contextmanager
+def writing(
+    path: Path,
+    facts: Facts,
+    coords: np.ndarray,
+    keys: Sequence[str],
+    width: int,
+    pictures: bool = False,
+    overview: bytes | None = None,
+) -> Iterator[Writer]:
+    """A file that appears once the block has added every row; arguments as in `write`.
+
+    Raises:
+      HistoError: `write-failed`.
+    """
+    n = len(keys)
     with files.atomic(path) as raw, h5py.File(raw, "w") as file:
         file.attrs.update({"schema": SCHEMA, **dataclasses.asdict(facts)})
-        file.create_dataset("features", data=features.astype(np.float32))  # one piece: mapped
-        at = file.create_dataset("coords", data=coords.astype(np.int64))
+        file.create_dataset("features", (n, width), np.float32)  # one piece: it is mapped
+        at = file.create_dataset("coords", data=coords.astype(np.int64), shape=(n, 2))
         at.attrs.update(_coords_attrs(facts))
-        file.create_dataset("keys", data=list(keys), shape=(len(keys),), dtype=h5py.string_dtype())
-        if pictures is not None:
-            kind = h5py.vlen_dtype(np.uint8)
-            held = file.create_dataset("pictures", (len(pictures),), kind)
-            for row, jpeg in enumerate(pictures):
-                held[row] = np.frombuffer(jpeg, np.uint8)
+        file.create_dataset("keys", data=list(keys), shape=(n,), dtype=h5py.string_dtype())
+        if pictures:
+            file.create_dataset("pictures", (n,), h5py.vlen_dtype(np.uint8))
         if overview is not None:
             file.create_dataset("overview", data=np.frombuffer(overview, np.uint8))
+        made = Writer(file)
+        yield made
+        if made._done != n:
+            raise ValueError(f"{path}: {made._done} of {n} rows were added")
 
 
 def _coords_attrs(facts: Facts) -> dict[str, Any]:
-    """The names that readers of such files know (TRIDENT's)."""
-    return {
+    """The names that readers of such files know (TRIDENT's); magnifications where mpp is known."""
+    known = {
         "name": facts.slide,
         "patch_size": facts.patch_size,
         "patch_size_level0": facts.patch_size_level0,
@@ -176,6 +221,11 @@ def _coords_attrs(facts: Facts) -> dict[str, Any]:
         "level0_width": facts.level0_width,
         "level0_height": facts.level0_height,
     }
+    if facts.patch_size_level0 and not math.isnan(facts.mpp):
+        scanned = facts.mpp * facts.patch_size / facts.patch_size_level0
+        known["level0_magnification"] = round(10 / scanned)
+        known["target_magnification"] = round(10 / facts.mpp)
+    return known
 
 
 class _reading:
@@ -196,7 +246,7 @@ class _reading:
 
     def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
         self.file.close()
-        if isinstance(error, (OSError, KeyError, TypeError, ValueError)):
+        if isinstance(error, (OSError, AttributeError, KeyError, TypeError, ValueError)):
             raise _no_features(self.path, error) from error
 
 

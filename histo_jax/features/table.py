@@ -89,9 +89,9 @@ def check_same(one: SlideFeatures, other: SlideFeatures) -> None:
     """Refuses features that can't be compared.
 
     Raises:
-      HistoError: `features-foreign`: another network, layer, weights or image size.
+      HistoError: `features-foreign`: another network, layer, weights, image size or scaling.
     """
-    names = ("encoder", "layer", "checkpoint", "image size")
+    names = ("encoder", "layer", "checkpoint", "image size", "scaling")
     pairs = zip(names, one.facts.sees, other.facts.sees, strict=True)
     for name, mine, its in pairs:
         if mine != its:

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from histo_jax.errors import HistoError
@@ -111,6 +111,28 @@ def read_part(path: str | os.PathLike) -> tuple[dict, Iterator[tuple[dict, bytes
             raise refusal(path, "damaged-part", f"not a whole part: {error}") from error
 
     return card, tiles()
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike) -> Iterator[Callable[[str], bytes]]:
+    """Gives `read(key)`, the JPEG bytes of a tile, which threads may share.
+
+    Raises:
+      HistoError: `damaged-part`, also when a tile is read.
+    """
+
+    def read(key: str) -> bytes:
+        try:
+            return part.read(f"{key}.jpg")
+        except (OSError, KeyError, zipfile.BadZipFile) as error:
+            raise refusal(path, "damaged-part", f"not a whole part: {error}") from error
+
+    try:
+        part = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise refusal(path, "damaged-part", f"not a whole part: {error}") from error
+    with part:
+        yield read
 
 
 def part_is_current(

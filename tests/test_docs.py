@@ -173,6 +173,15 @@ def check_sweeps(monkeypatch, arguments):
     assert module.grid.cells(sweep) and not overrides
 
 
+def check_features(monkeypatch, arguments):
+    function = importlib.import_module("histo_jax.features.__main__").arguments
+    if len(arguments) > 1:
+        parsed(monkeypatch, function, *arguments)
+    else:  # named in passing
+        with pytest.raises(SystemExit, match="^0$"):
+            parsed(monkeypatch, function, *arguments, "--help")
+
+
 def check_doctor(monkeypatch, arguments):
     with pytest.raises(SystemExit, match="^0$"):
         importlib.import_module("histo_jax.doctor").main([*arguments, "--help"])
@@ -228,6 +237,7 @@ CHECKS = {
     ("python", "-m", "histo_jax.catalogue"): check_catalogue,
     ("python", "-m", "histo_jax.doctor"): check_doctor,
     ("python", "-m", "histo_jax.sweeps"): check_sweeps,
+    ("python", "-m", "histo_jax.features"): check_features,
     ("python",): check_benchmark,
     ("tfds", "build"): check_tfds,
     ("make",): check_make,

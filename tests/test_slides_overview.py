@@ -40,6 +40,18 @@ def test_a_small_slide_is_not_enlarged(tmp_path):
         np.testing.assert_array_equal(look(slide).image, IMAGE[:100, :70])
 
 
+def test_the_picture_is_as_large_as_asked(tmp_path, monkeypatch):
+    """Of the first level that is large enough, or of the last that is read whole."""
+    path = files.write_slide(tmp_path / "a.svs", IMAGE, levels=3)
+    with Slide(path) as slide:
+        seen = look(slide, 640)
+        assert seen.image.shape == (480, 640, 3) and off(seen, IMAGE) < 4
+        assert look(slide, 2048).image.shape == IMAGE.shape
+        np.testing.assert_array_equal(seen.saturation, look(slide).saturation)
+        monkeypatch.setattr(overview, "MOST_WHOLE", 640 * 480)
+        assert look(slide, 2048).image.shape == (480, 640, 3)
+
+
 def test_a_large_level_is_sampled(tmp_path, monkeypatch):
     path = files.write_slide(tmp_path / "a.svs", IMAGE)
     monkeypatch.setattr(overview, "MOST_WHOLE", 1000)

@@ -1,5 +1,6 @@
 """Workers that slides kill, builds that are killed, and the parts they leave."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -204,6 +205,27 @@ def test_closing_the_iterator_ends_the_workers(tmp_path, misbehaving):
     assert not children()
     with lock(tmp_path / "parts" / ".lock"):
         pass
+
+
+@pytest.mark.parametrize("at_fault", ["slide", "disk"])
+def test_whose_fault_it_is_amid_a_part(tmp_path, monkeypatch, at_fault):
+    """Pixels are read and written in turn: a slide that can't be read is refused, a full disk ends
+    the build."""
+    [path] = write_slides(tmp_path / "slides", ["a.svs"])
+
+    def failing(*arguments, take):
+        if at_fault == "disk":
+            monkeypatch.setattr(zipfile.ZipFile, "writestr", fail)
+            return cut(*arguments, take=take)
+        fail()
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    job = {"path": str(path), "mpp": None, "parts_dir": str(tmp_path / "parts")}
+    reply = worker.answer(job | {"rule": dataclasses.asdict(RULE)}, failing)
+    assert reply["error"][1] == {"slide": "read-failed", "disk": "write-failed"}[at_fault]
+    assert list((tmp_path / "parts").iterdir()) == []
 
 
 def test_one_build_at_a_time(tmp_path):

@@ -11,7 +11,7 @@ from histo_jax.errors import HistoError
 from histo_jax.slides import tissue
 from histo_jax.slides.grid import grid_of, order_of
 from histo_jax.slides.source import Slide
-from histo_jax.slides.tiles import TileRule, cut, options_digest, slide_threshold
+from histo_jax.slides.tiles import FIRST, TileRule, cut, options_digest, slide_threshold
 
 IMAGE = files.tissue_image(640, 512)
 RULE = TileRule(size=64, max_tiles=1000)
@@ -227,6 +227,20 @@ def test_threshold_survives_damage(tmp_path):
         assert abs(slide_threshold(slide) - whole) <= 2
     files.zero_tiles(path, list(range(80)))
     assert reason(path, RULE) == "too-many-unreadable"
+
+
+def test_all_tiles_of_the_tissue(slide_path):
+    """The same ones, whatever the order, one by one or at once."""
+    every = cut(slide_path, TileRule(size=16, max_tiles=None))
+    many = cut(slide_path, TileRule(size=16, max_tiles=10**6))
+    assert every.counts == many.counts and every.counts["kept"] > FIRST
+    assert {tile.key: tile.jpeg for tile in every.tiles} == {t.key: t.jpeg for t in many.tiles}
+    keys = [tile.key for tile in every.tiles]
+    assert keys != [tile.key for tile in many.tiles]
+    taken = []
+    alone = cut(slide_path, TileRule(size=16, max_tiles=None), take=taken.append)
+    assert tuple(taken) == every.tiles and [tile.key for tile in alone.tiles] == keys
+    assert {tile.jpeg for tile in alone.tiles} == {b""}
 
 
 def test_digest_sees_every_option():

@@ -389,6 +389,7 @@ def test_killed_and_run_again_is_as_if_undisturbed(checkpoint, tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "fresh")
 
 
+@pytest.mark.slow
 def test_eval_scores_the_file(checkpoint, tmp_path):
     """As it scores the encoder itself."""
     rng = np.random.default_rng(0)

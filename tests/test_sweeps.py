@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from histo_jax import config as options
 from histo_jax import errors, files
 from histo_jax.sweeps import __main__ as command
 from histo_jax.sweeps import grid, plan, run, table
@@ -230,6 +231,25 @@ def test_commands_run_where_the_user_is(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ROOT", tmp_path)
     assert [state.word for state in run.run(sweep, [cell], Path("out"))] == ["failed"]
     assert (tmp_path / "ran").read_text() == str(tmp_path / "out" / cell.folder / "run")
+
+
+def test_floors_are_scored_with_the_first_seed_and_others_ask_for_what_eval_takes(
+    tmp_path, monkeypatch
+):
+    scores = TINY["scores"] | {"fields": {"init": "('random', 'texture')"}}
+    cells = grid.cells(sweep := loaded(tmp_path, seeds=2, scores=scores))
+    asked: dict[int, list] = {0: [], 1: []}
+    for cell in (cells[0], cells[-1]):
+        monkeypatch.setattr(
+            run, "_command", lambda command, _, to=asked[cell.seed]: to.append(command)
+        )
+        run._do(sweep, cell, tmp_path, None)
+    for seed, floors in ((0, ("random", "texture")), (1, ("mean_rgb",))):
+        (_, score) = asked[seed]
+        flags = [word for word in score if str(word).startswith("--config.")]
+        config = options.load(options.EvalConfig, "configs/probe.py", flags)
+        options.check(config)
+        assert config.init == floors
 
 
 def test_failed_cells_are_results_and_tried_again_on_demand(tmp_path, monkeypatch):

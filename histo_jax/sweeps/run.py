@@ -105,8 +105,8 @@ def _do(sweep: Sweep, cell: Cell, place: Path, held: Any) -> None:
         out = place / own(dataset)
         if not (out / REPORT).exists():
             score = [ROOT / "eval.py", "--config", sweep.scores.recipe, "--checkpoint", place / RUN]
-            # Floors are the same for every seed: the first has them.
-            floors = [] if cell.seed == 0 else ["--config.init=()"]
+            # Floors are the same for every seed: the first has them, the others the cheapest.
+            floors = [] if cell.seed == 0 else ["--config.init=('mean_rgb',)"]
             commands.append([*score, "--out", out, *score_flags(sweep, dataset), *floors])
     for command in commands:
         failed = _command(command, held)

@@ -90,6 +90,7 @@ FAULTS = {
     36: "two builds at once",
     37: "made by another program or version",
     38: "options and tables: misspelt, of another type, out of range",
+    39: "regions drawn on a slide: not readable, of another slide",
 }
 
 # Tests of the faults, and of the reason codes, that need more than an input.

@@ -1,7 +1,9 @@
 """The damaged inputs of `damaged.py` that users write: tables, folders, options."""
 
+from pathlib import Path
+
 from tests.damaged import Case
-from tests.damaged_files import GRAY, JPEG, PNG, saved
+from tests.damaged_files import GRAY, JPEG, PAGE, PNG, saved
 
 # slides.csv beside a.svs and b.svs; labels.csv beside a.png and b.png.
 SLIDE_TABLES = [
@@ -52,6 +54,71 @@ IMAGE_FOLDERS = [
     Case(38, "ids", {"a/p1.png": PNG, "b/x.png": PNG}, "ids", "ids='(?P<patient>p[0-9])' is not found in 1 names: b/x.png (widen the pattern, or give labels.csv)", options={"ids": "(?P<patient>p[0-9])"}),
 ]  # fmt: skip
 
+# Regions drawn on a slide of 320 x 256 pixels.
+
+
+def geojson(coordinates: str, kind: str = "Polygon", properties: str = "{}") -> str:
+    geometry = f'{{"type": "{kind}", "coordinates": {coordinates}}}'
+    feature = f'{{"type": "Feature", "geometry": {geometry}, "properties": {properties}}}'
+    return f'{{"type": "FeatureCollection", "features": [{feature}]}}'
+
+
+def asap(corners: str) -> str:
+    annotation = f'<Annotation Name="n" PartOfGroup="tumor"><Coordinates>{corners}</Coordinates></Annotation>'
+    return f"<ASAP_Annotations><Annotations>{annotation}</Annotations></ASAP_Annotations>"
+
+
+def corner(order: object, x: object, y: object) -> str:
+    return f'<Coordinate Order="{order}" X="{x}" Y="{y}"/>'
+
+
+TUMOUR = '{"classification": {"name": "Tumour"}}'
+FAR = "[[[0, 0], [0, 9], [9, 9000]]]"
+LAUGHS = "".join(f'<!ENTITY l{i + 1} "{f"&l{i};" * 10}">' for i in range(9))
+REGIONS = [
+    Case(39, "empty.geojson", "", "regions", "empty.geojson: is no JSON: Expecting value: line 1 column 1 (char 0)"),
+    Case(39, "page.geojson", "<!DOCTYPE html>", "regions", "page.geojson: is no JSON: Expecting value: line 1 column 1 (char 0)"),
+    Case(39, "cut.geojson", geojson("[[[0, 0]")[:90], "regions", "cut.geojson: is no JSON: …"),
+    Case(39, "Latin-1.geojson", b'{"name": "\xe9"}', "regions", "Latin-1.geojson: is no JSON: …"),
+    Case(39, "deep.geojson", "[" * 10**5, "regions", "deep.geojson: is no JSON: …"),
+    Case(39, "long.geojson", "9" * 5000, "regions", "long.geojson: is no JSON: …"),
+    Case(39, "number.geojson", "7", "regions", "number.geojson: holds no list of features"),
+    Case(39, "numbers.geojson", "[7]", "regions", "numbers.geojson: feature 1 is no Feature of GeoJSON"),
+    Case(39, "class.geojson", geojson("[]", properties='{"classification": 3}'), "regions", "class.geojson: feature 1 is no Feature of GeoJSON"),
+    Case(39, "nothing.geojson", geojson("null", properties=TUMOUR), "regions", "nothing.geojson: feature 1: has no corner"),
+    Case(39, "nowhere.geojson", geojson("null", "MultiPolygon"), "regions", "nowhere.geojson: feature 1 is no Feature of GeoJSON"),
+    Case(39, "text.geojson", geojson('[[["0", "1"], ["2", "3"], ["4", "5"]]]'), "regions", "text.geojson: feature 1: its corners aren't three or more pairs of numbers"),
+    Case(39, "null.geojson", geojson("[[[0, 1], [2, null], [4, 5]]]"), "regions", "null.geojson: feature 1: its corners aren't three or more pairs of numbers"),
+    Case(39, "ragged.geojson", geojson("[[[0, 1], [2], [4, 5]]]"), "regions", "ragged.geojson: feature 1: its corners aren't three or more pairs of numbers"),
+    Case(39, "two.geojson", geojson("[[[0, 1], [2, 3]]]"), "regions", "two.geojson: feature 1: its corners aren't three or more pairs of numbers"),
+    Case(39, "flat.geojson", geojson("[[0, 1], [2, 3], [4, 5]]"), "regions", "flat.geojson: feature 1: its corners aren't three or more pairs of numbers"),
+    Case(39, "nan.geojson", geojson("[[[0, 1], [2, NaN], [4, 5]]]"), "regions", "nan.geojson: feature 1: a corner is not finite"),
+    Case(39, "vast.geojson", geojson("[[[0, 1], [2, 1e999], [4, 5]]]"), "regions", "vast.geojson: feature 1: a corner is not finite"),
+    Case(39, "far.geojson", geojson(FAR, properties=TUMOUR), "regions-outside", "far.geojson: feature 1 reaches 9, 9000, outside a slide of 320x256 pixels"),
+    Case(39, "left.geojson", geojson("[[[0, 0], [-4, 9], [9, 9]]]", properties=TUMOUR), "regions-outside", "left.geojson: feature 1 reaches -4, 0, outside a slide of 320x256 pixels"),
+    Case(39, "classes.geojson", "[" + ",".join(geojson("[[[0, 0], [0, 9], [9, 9]]]", properties=TUMOUR.replace("our", f"our {i}"))[len('{"type": "FeatureCollection", "features": ['):-2] for i in range(256)) + "]", "regions", "classes.geojson: 256 classes, at most 255 may be"),
+    Case(2, "folder.geojson", Path.mkdir, "regions", "folder.geojson: cannot be read: Is a directory"),
+    Case(39, "empty.xml", "", "regions", "empty.xml: is no XML: no element found: line 1, column 0"),
+    Case(39, "page.xml", PAGE, "regions", "page.xml: is no XML…"),
+    Case(39, "cut.xml", asap(corner(0, 1, 2))[:99], "regions", "cut.xml: is no XML: …"),
+    Case(39, "imagescope.xml", "<Annotations MicronsPerPixel='0.5'/>", "regions", "imagescope.xml: is no XML of ASAP: it begins <Annotations>"),
+    Case(39, "text.xml", asap(corner(0, "a", 2)), "regions", "text.xml: annotation 1: could not convert string to float: 'a'"),
+    Case(39, "comma.xml", asap(corner(0, "1,5", 2)), "regions", "comma.xml: annotation 1: could not convert string to float: '1,5'"),
+    Case(39, "half.xml", asap('<Coordinate Order="0" X="1"/>'), "regions", "half.xml: annotation 1: a corner lacks its Order, X or Y"),
+    Case(39, "two.xml", asap(corner(0, 1, 2) * 2), "regions", "two.xml: annotation 1: its corners aren't three or more pairs of numbers"),
+    Case(39, "nan.xml", asap(corner(0, 1, "nan") * 3), "regions", "nan.xml: annotation 1: a corner is not finite"),
+    Case(39, "far.xml", asap(corner(0, 1, 2) * 2 + corner(1, 400, 2)), "regions-outside", "far.xml: annotation 1 reaches 400, 2, outside a slide of 320x256 pixels"),
+    Case(39, "laughs.xml", f'<!DOCTYPE a [<!ENTITY l0 "lol">{LAUGHS}]><ASAP_Annotations>&l9;</ASAP_Annotations>', "regions", "laughs.xml: is no XML: limit on input amplification factor …"),
+    Case(39, "file.xml", '<!DOCTYPE a [<!ENTITY l SYSTEM "file:///etc/hostname">]><ASAP_Annotations>&l;</ASAP_Annotations>', "regions", "file.xml: is no XML: undefined entity &l;: …"),
+]  # fmt: skip
+SLIDE = b"II*\0"
+REGION_FOLDERS = [
+    Case(39, "none", {"a.svs": SLIDE, "b.geojson": b"[]"}, "no-regions", "no file of regions beside any of 1 slides (export them as <name of the slide>.geojson (QuPath) or .xml (ASAP))"),
+    Case(39, "two files", {"a.svs": SLIDE, "a.geojson": b"[]", "a.xml": b""}, "regions", "two files of regions: a.geojson, a.xml (keep one of them)", "a.svs"),
+    Case(39, "two slides", {"a.svs": SLIDE, "a.tif": SLIDE, "a.xml": b""}, "regions", "lies beside two slides, a.svs and a.tif (call it a.tif.xml or as the other)", "a.xml"),
+    Case(2, "link", lambda p: [p.mkdir(), (p / "a.svs").write_bytes(SLIDE), (p / "a.xml").symlink_to("gone")], "unreachable", "no file behind the link, or no permission: …/a.xml (mend or remove them)", "a.xml"),
+]  # fmt: skip
+
 # Folders of images as a build of histo_labelled reads them.
 BUILDS = [
     Case(17, "labels", {"a/1.png": PNG, "b/copy.png": PNG}, "conflict", "is a copy of a/1.png, but its label is 'b', not 'a' (keep one of them)", "b/copy.png"),
@@ -83,6 +150,7 @@ OPTIONS = [
     Case(38, '"name": ""', WSI, "config", "'' is no name of a folder (use letters, digits, _ . -)", "name"),
     Case(38, '"name": 5', WSI, "config", "5 is no name of a folder (use letters, digits, _ . -)", "name"),
     Case(38, '"tissue": "otzu"', WSI, "bad-option", "'otzu' is none of ciga2021, paper_literal, otsu, none", "tissue"),
+    Case(38, '"regions": "all"', WSI, "config", "'all' is not 'only' (or leave it out)", "regions"),
     Case(38, '"tile_size": 0', WSI, "bad-option", "0 is not within 8 .. 4096", "tile_size"),
     Case(38, '"mpp": 352.8', WSI, "bad-option", "352.8 is not within 0.05 .. 10", "mpp"),
     Case(38, '"mpp": NaN', WSI, "bad-option", "nan is not within 0.05 .. 10", "mpp"),

@@ -103,7 +103,7 @@ def set_tag(path: Path, tag: int, value: int) -> Path:
     return path
 
 
-def misbehave(path: str, rule, mpp, **options):
+def misbehave(path: str, rule, mpp, regions, **options):
     """Cuts a slide, or not: `die…` aborts, `once…` aborts the first time, `sleep…` never ends,
     `greedy…` wants 64 GiB, `unguarded…` reads without looking at tile sizes first."""
     from histo_jax.slides import source, tiles
@@ -125,7 +125,7 @@ def misbehave(path: str, rule, mpp, **options):
         source.TILE = (1, 2**40)
     if name.startswith("broken"):
         raise ZeroDivisionError("a mistake of ours")
-    return tiles.cut(path, rule, mpp, **options)
+    return tiles.cut(path, rule, mpp, regions, **options)
 
 
 if __name__ == "__main__":

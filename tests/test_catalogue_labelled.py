@@ -314,8 +314,8 @@ def test_bach_seg_draws_masks_from_outlines(tmp_path):
         whole[y : y + 64, x : x + 64] = record["mask"][..., 0]
         assert record["slide"] == b"A01" and record["level"] == 0
     expected = np.zeros((256, 256), np.uint8)
-    expected[100:201, 100:201] = 3
-    expected[120:141, 120:141] = 2
+    expected[100:200, 100:200] = 3
+    expected[120:140, 120:140] = 2
     np.testing.assert_array_equal(whole, expected)
     assert made.n == 16 and made.card["options"]["tissue"] == "none"
     assert made.card["counts"]["masks"] == 16 and (made.path / "card.html").is_file()

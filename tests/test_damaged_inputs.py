@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import types
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,16 @@ import pytest
 
 from histo_jax.data import arrays, folders, masks, prepared, record
 from histo_jax.data.images import read_images
+from histo_jax.data.regions import drawn_on
 from histo_jax.errors import HistoError
+from histo_jax.slides import regions
 from histo_jax.slides.parts import read_part, write_part
 from histo_jax.slides.reasons import REASONS
 from histo_jax.slides.tiles import TileRule, cut
 from tests import damaged, damaged_words, folder_builders
 from tests.prepared_sets import make_set
 
-REMEDIES = {"slide": REASONS, "image": record.REASONS}
+REMEDIES = {"slide": REASONS, "image": record.REASONS, "regions_file": REASONS}
 
 
 # Doors: how an input comes in.
@@ -81,6 +84,14 @@ def new_index(path):
         assert not (path / prepared.CARD).exists()  # half a build has none
 
 
+def regions_file(path):
+    regions.read(path, types.SimpleNamespace(path=path, dimensions=(320, 256), bounds=(0,) * 4))
+
+
+def region_folder(path):
+    drawn_on(path, folders.slides(path))
+
+
 def part(path):
     list(read_part(path)[1])
 
@@ -88,6 +99,7 @@ def part(path):
 TABLE = {
     slide: damaged.SLIDES, image: damaged.IMAGES, mask: damaged.MASKS, array: damaged.ARRAYS,
     slide_table: damaged_words.SLIDE_TABLES, label_table: damaged_words.LABEL_TABLES,
+    regions_file: damaged_words.REGIONS, region_folder: damaged_words.REGION_FOLDERS,
     slide_folder: damaged_words.SLIDE_FOLDERS, image_folder: damaged_words.IMAGE_FOLDERS,
     labelled_build: damaged_words.BUILDS, opened_set: damaged.SETS, verified_set: damaged.DEEP,
     read_set: damaged.RECORDS, new_index: damaged.INDEXES, part: damaged.PARTS,

@@ -69,7 +69,9 @@ def test_parts_and_outcomes_are_those_of_the_pool(tmp_path, misbehaving, runner)
     paths = write_slides(tmp_path / "slides", names)
     page = tmp_path / "slides" / "page.svs"
     page.write_text("<html>")
-    todo = [pool.Job(str(paths[0]), 0.9), *jobs([*paths[1:], page, tmp_path / "none.svs"])]
+    (tmp_path / "a.geojson").write_text("[]")
+    first = pool.Job(str(paths[0]), 0.9, str(tmp_path / "a.geojson"))
+    todo = [first, *jobs([*paths[1:], page, tmp_path / "none.svs"])]
     local, spread = tmp_path / "local", tmp_path / "spread"
     expected = told(pool.cut_slides(todo, RULE, local, 2, timeout_s=5), local)
     (tmp_path / "slides" / "once.svs.tried").unlink()

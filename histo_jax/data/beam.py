@@ -42,7 +42,7 @@ def cut_slides(
     with hold(parts_dir), _answers(parts_dir) as answers:
         how = {"rule": rule, "parts_dir": parts_dir.absolute()}
         how |= {"timeout_s": timeout_s, "memory_bytes": memory_bytes}
-        lines = [json.dumps([job.path, os.path.abspath(job.path), job.mpp]) for job in jobs]
+        lines = [json.dumps(_line(job)) for job in jobs]
         try:
             with beam.Pipeline(options=options) as pipeline:
                 slides = pipeline | "Slides" >> beam.Create(list(enumerate(lines)))
@@ -68,8 +68,8 @@ class _Cut(beam.DoFn):
 
     def process(self, element):
         number, line = element
-        given, path, mpp = json.loads(line)
-        outcome = self.supervisor.cut(Job(path, mpp))
+        given, path, mpp, regions = json.loads(line)
+        outcome = self.supervisor.cut(Job(path, mpp, regions))
         answer = {"seconds": outcome.seconds}
         if outcome.error is None:
             answer["part"] = outcome.part.name
@@ -79,6 +79,11 @@ class _Cut(beam.DoFn):
 
     def teardown(self):
         self.supervisor.close()
+
+
+def _line(job: Job) -> list:
+    regions = job.regions and os.path.abspath(job.regions)
+    return [job.path, os.path.abspath(job.path), job.mpp, regions]
 
 
 @contextlib.contextmanager

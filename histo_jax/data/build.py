@@ -232,6 +232,7 @@ class FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if self.config.entry is not None:
             self.notes += catalogued.check_archives(plan.folder, self.config.entry)
         self.prepare(plan)
+        plan = self._plan  # labels of tiles are known now
         for note in self.notes:
             print(f"{self.title}: note: {note}")
         self.log.check(plan.folder, self.config.max_quarantine)

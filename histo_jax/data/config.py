@@ -120,6 +120,8 @@ class SlideConfig(FolderConfig):
     Attributes:
       mpp: wanted µm per pixel; None takes level 0 as it is.
       tissue: None: the catalogue's rule, or Otsu's.
+      regions: `only`: tiles inside of regions drawn on the slides, which are their labels; None:
+        files of regions mean nothing.
       tile_size: side of a stored tile in pixels.
       quality: of the JPEG, 4:4:4.
       default_mpp: µm per level-0 pixel of slides that don't say; slides.csv knows them one by one.
@@ -130,6 +132,7 @@ class SlideConfig(FolderConfig):
     KIND = "slides"
     mpp: float | None = None
     tissue: str | None = None
+    regions: str | None = None
     min_foreground: float = 0.5
     max_tiles: int = 100
     seed: int = 0
@@ -146,6 +149,9 @@ class SlideConfig(FolderConfig):
         super().__post_init__()
         if self.tissue is None:
             self.tissue = self.entry.tissue if self.entry else "otsu"
+        if self.regions not in (None, "only"):
+            what = f"{self.regions!r} is not 'only'"
+            raise HistoError("--config, regions", "config", what, "or leave it out")
         limits = {"workers": (1, 4096), "timeout_s": (1, 10**9), "memory_bytes": (2**28, 2**62)}
         for name, (least, most) in limits.items():
             value = getattr(self, name)

@@ -32,6 +32,7 @@ class Item:
     Attributes:
       file: where to read it; `name`: its path inside the folder.
       members: further files of it (DICOM instances), file excluded.
+      regions: file of the regions drawn on it, where these make the labels of its tiles.
     """
 
     file: Path
@@ -43,6 +44,7 @@ class Item:
     target: float | None = None
     mpp: float | None = None
     mask: Path | None = None
+    regions: Path | None = None
     split: str = "train"
 
 

@@ -8,6 +8,7 @@ from histo_jax import files
 from histo_jax.data.folders import IMAGE_SUFFIXES, Item
 from histo_jax.data.names import Names
 from histo_jax.errors import HistoError
+from histo_jax.files import file_digest
 
 SHARE, LEAST = 0.1, 5  # of the files may be refused, whichever is more
 _SHOWN, _KINDS = 10, 5  # refused files, and suffixes, that a summary names
@@ -77,6 +78,9 @@ class Log:
             if said != before and (field != "mask" or None in (said, before)):
                 what = f"is a copy of {first.name}, but its {field} is {said!r}, not {before!r}"
                 raise HistoError(item.file, "conflict", what, "keep one of them")
+        if len({of.regions and file_digest(of.regions) for of in (item, first)}) > 1:
+            what = f"is a copy of {first.name}, but other regions are drawn on it"
+            raise HistoError(item.file, "conflict", what, "keep one of them")
         self._skipped["duplicate"] += 1
         self.note(item, f"is a copy of {first.name}, read once")
         return False
@@ -103,7 +107,7 @@ class Log:
 
     def few_kept(self, share: float) -> str:
         """A clause where less than `share` of the tried grid tiles were kept, else nothing."""
-        tried = self._tiles.total() - self._tiles["not-needed"]
+        tried = self._tiles.total() - self._tiles["not-needed"] - self._tiles["outside"]
         if self._tiles["kept"] >= share * tried:
             return ""
         return f"only {self._tiles['kept']:,} of {tried:,} grid tiles were kept"

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from histo_jax.catalogue import outlines
 from histo_jax.data import record
 from histo_jax.data.config import SlideConfig
@@ -42,9 +44,9 @@ class OutlinedBuilder(SlideBuilder, skip_registration=True):
     def examples(self, items: list[Item]) -> Iterator[dict[str, Any]]:
         for item in items:
             for example in super().examples([item]):
-                place = example["x"], example["y"], self.config.tile_size
-                mask = outlines.draw(self._regions[item.name], *place)
-                yield example | {"mask": record.encode_png(mask)}
+                side, regions = self.config.tile_size, self._regions[item.name]
+                mask = outlines.draw(regions, example["x"], example["y"], side, side)
+                yield example | {"mask": record.encode_png(Image.fromarray(mask))}
 
     def find(self, folder: Path) -> list[Item]:
         """As of slides, each with its outlines as `mask`."""

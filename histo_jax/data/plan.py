@@ -23,18 +23,20 @@ class Plan:
       folder: the user's.
       items: slides or images.
       sources: for the card: `{name: {size, mtime_ns, row}}`, `row` a digest of what is said of it.
+      tile_labels: of single tiles, by regions drawn on slides; known once these are cut.
     """
 
     folder: Path
     items: list[Item]
     sources: dict[str, dict]
+    tile_labels: frozenset[str] = frozenset()
 
     # Kept: they look at every item, and are asked for at every record.
 
     @functools.cached_property
     def classes(self) -> tuple[str, ...] | None:
         """Names in label order, numbers by their value; None without labels."""
-        labels = {item.label for item in self.items if item.label is not None}
+        labels = {item.label for item in self.items if item.label is not None} | self.tile_labels
         order = int if all(re.fullmatch(r"\d+", label) for label in labels) else str
         return tuple(sorted(labels, key=lambda label: (order(label), label))) or None
 
@@ -60,7 +62,7 @@ def sources(folder: Path, items: list[Item], names: Names) -> dict[str, dict]:
     for item in items:
         row = (item.slide, item.patient, item.label, item.target, item.mpp, item.split)
         said = names(digest(row)[:16])
-        for path in filter(None, (item.file, *item.members, item.mask)):
+        for path in filter(None, (item.file, *item.members, item.mask, item.regions)):
             stat = path.stat()
             facts = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "row": said}
             found[names(name_in(folder, path))] = facts

@@ -1,5 +1,6 @@
 """A set of slides: cut by worker processes, assembled from their parts."""
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from histo_jax.data import catalogued, folders, record, slides_page
+from histo_jax.data import catalogued, folders, record, regions, slides_page
 from histo_jax.data.build import FolderBuilder
 from histo_jax.data.config import SlideConfig
 from histo_jax.data.decode import cores
@@ -37,8 +38,12 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
     def find(self, folder: Path) -> list[Item]:
         config: SlideConfig = self.config
         if config.entry is None:
-            return folders.slides(folder)
-        items, self.notes = catalogued.slides(folder, config.entry, config.variant)
+            items, self.notes = folders.slides(folder), []
+        else:
+            items, self.notes = catalogued.slides(folder, config.entry, config.variant)
+        if config.regions is not None:
+            items, said = regions.drawn_on(folder, items)
+            self.notes = [*self.notes, *said]
         return items
 
     def prepare(self, plan: Plan) -> None:
@@ -46,7 +51,9 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
         config: SlideConfig = self.config
         rule = tile_rule(config)
         self._tell_space(plan)
-        jobs = [Job(str(item.file), item.mpp) for item in plan.items]
+        jobs = [
+            Job(str(item.file), item.mpp, item.regions and str(item.regions)) for item in plan.items
+        ]
         limits = (config.timeout_s, config.memory_bytes)
         if self.beam_options is None:
             cutting = cut_slides(jobs, rule, self.work, config.workers or cores(), *limits)
@@ -63,6 +70,7 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
             bar.set_postfix_str(f"{tiles / max(bar.format_dict['elapsed'], 1e-3):,.0f} tiles/s")
         self._parts: dict[str, Path] = {}
         self._remarks: list[str] = []
+        labels: set[str] = set()
         for item in plan.items:
             outcome = outcomes[str(item.file)]
             if outcome.error is not None:
@@ -73,6 +81,8 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
                 for remark in slides_page.remarks_of(card):
                     self.log.note(item, remark)
                 self._parts[item.name] = outcome.part
+                labels.update(tile["label"] for tile in card["tiles"] if tile.get("label"))
+        self._plan = dataclasses.replace(plan, tile_labels=frozenset(labels))
         warning = self.log.few_kept(FEW)
         if warning and config.tissue in OTHER_RULE:
             warning += f" by the tissue rule {config.tissue!r}"
@@ -97,11 +107,12 @@ class SlideBuilder(FolderBuilder, skip_registration=True):
                 continue
             _, tiles = read_part(self._parts[item.name])
             known = {"slide": self.names(item.slide), "patient": self.names(item.patient)}
-            if self._plan.classes:
-                known["label"] = -1 if item.label is None else item.label
             for tile, jpeg in tiles:
                 identity, place = tile["key"].split("-", 1)
                 key = f"{self.names(identity)}-{place}"
+                if self._plan.classes:
+                    label = tile.get("label") or item.label
+                    known["label"] = -1 if label is None else label
                 at = {name: tile[name] for name in ("x", "y", "level", "mpp")}
                 yield record.example(jpeg, key, self.title, **known, **at)
 

@@ -23,6 +23,7 @@ OUTCOMES = {
     "transparent": "not scanned there",
     "unreadable": "can't be read",
     "not-needed": "not tried: the slide had enough tiles",
+    "outside": "not in a region that was drawn",
 }
 TISSUE = {
     "otsu": "its colour is stronger than a threshold made of the whole slide (Otsu's) and no ink",
@@ -84,16 +85,17 @@ def write_page(
     for name, card in cards.items():
         spoken += [f"{names(name)}: {text}" for text in remarks_of(card)]
     tiles = summary.get("tiles", {})
+    known = [name for name in OUTCOMES if name != "outside" or config.regions is not None]
     return pages.write(
         folder / PAGE,
         "slides.html",
         title=title,
         contents=_contents(bool(spoken), bool(summary["skipped"])),
         summary=summary,
-        tiles={outcome: tiles.get(outcome, 0) for outcome in OUTCOMES},
+        tiles={outcome: tiles.get(outcome, 0) for outcome in known},
         tried=_tried(tiles),
         share=100 * _share(tiles),
-        outcomes=OUTCOMES,
+        outcomes={outcome: OUTCOMES[outcome] for outcome in known},
         options=options_in_words(config),
         remarks=spoken[:MOST_LINES],
         more_remarks=max(0, len(spoken) - MOST_LINES),
@@ -119,6 +121,8 @@ def options_in_words(config: SlideConfig) -> list[str]:
         f"{config.seed} and the slide itself.",
         f"A slide of which more than {bad} of the tiles needed can't be read is refused.",
     ]
+    if config.regions is not None:
+        said.append("Only tiles half covered by drawn regions of one class, which is their label.")
     if config.default_mpp is not None:
         said.append(f"Slides that don't say are taken for {config.default_mpp:g} µm a pixel.")
     if config.upsample:
@@ -134,7 +138,8 @@ def remarks_of(card: dict) -> list[str]:
     if 0 in card["grid"]:
         said.append("smaller than one tile")
     elif not card["tiles"]:
-        said.append("no tissue found")
+        empty = card["counts"].get("outside") == sum(card["counts"].values())
+        said.append("no tile lies in a drawn region" if empty else "no tissue found")
     return said
 
 
@@ -146,7 +151,7 @@ def _contents(remarks: bool, refused: bool) -> list[tuple[str, str]]:
 
 
 def _tried(counts: dict[str, int]) -> int:
-    return sum(counts.values()) - counts.get("not-needed", 0)
+    return sum(counts.values()) - counts.get("not-needed", 0) - counts.get("outside", 0)
 
 
 def _share(counts: dict[str, int]) -> float:

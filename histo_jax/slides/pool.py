@@ -27,10 +27,12 @@ ATTEMPTS = 2  # a slide whose worker died gets one more
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A slide to cut, and its µm per level-0 pixel where the user gave one."""
+    """A slide to cut, its µm per level-0 pixel where the user gave one, and the file of regions
+    drawn on it where only those are cut."""
 
     path: str
     mpp: float | None = None
+    regions: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

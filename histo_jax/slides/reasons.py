@@ -34,6 +34,8 @@ REASONS = {
     "mpp-too-coarse": "ask for a coarser mpp, or set upsample",
     "mpp-too-far": "ask for a finer mpp, or convert the slide to a pyramid",
     "grid-too-large": "ask for larger tiles or a coarser mpp",
+    "regions": "export the regions again, or remove that file",
+    "regions-outside": "they are of another slide or of another level: export them again",
     # what happens while reading
     "unreadable-tile": "",
     "too-many-unreadable": "fetch the slide again, or raise max_bad",

@@ -62,7 +62,10 @@ class TileRule:
                 within(name, low, high)
 
 
-def options_digest(rule: TileRule, mpp: float | None = None) -> str:
-    """16 hex digits that differ whenever the same slide might give other tiles."""
+def options_digest(rule: TileRule, mpp: float | None = None, regions: str | None = None) -> str:
+    """16 hex digits that differ whenever the same slide might give other tiles; `regions` is the
+    sha256 of the file of those that were drawn on it."""
     options = {**dataclasses.asdict(rule), "given_mpp": mpp, "version": VERSION}
+    if regions is not None:
+        options["regions"] = regions
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:16]

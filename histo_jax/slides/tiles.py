@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import typing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from histo_jax.slides.reasons import refusal
 from histo_jax.slides.rule import TileRule, options_digest
 from histo_jax.slides.source import Slide
 
+if typing.TYPE_CHECKING:
+    from histo_jax.slides.regions import Drawn
+
 __all__ = ["SlideTiles", "Tile", "TileRule", "cut", "options_digest", "slide_threshold"]
 
 LISTED = 2000  # tried cells a slide keeps for its picture
@@ -28,7 +32,7 @@ FIRST = 256  # cells tried at random where all are wanted
 @dataclasses.dataclass(frozen=True)
 class Tile:
     """One kept tile: place in level-0 pixels, level read, µm per stored pixel (None: unknown),
-    tissue share, opaque share, JPEG bytes."""
+    tissue share, opaque share, JPEG bytes, class of the region drawn there."""
 
     key: str
     x: int
@@ -38,6 +42,7 @@ class Tile:
     foreground: float
     alpha: float
     jpeg: bytes
+    label: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,7 @@ def cut(
     path: str | os.PathLike,
     rule: TileRule,
     mpp: float | None = None,
+    regions: str | os.PathLike | None = None,
     *,
     prescreen: bool = True,
     take: Callable[[Tile], None] | None = None,
@@ -91,6 +97,8 @@ def cut(
       path: the slide.
       rule: how to cut.
       mpp: µm per level-0 pixel from the user, where the file has none to be believed.
+      regions: file of regions drawn on it; only cells of which one class covers half are tried,
+        in the order they have without.
       prescreen: False reads every cell that is tried, to compare with.
       take: is given each tile as it comes; the tiles of the result are then without pixels, as a
         whole slide's may be more than memory holds.
@@ -102,9 +110,10 @@ def cut(
         before = os.stat(path)
         digest, size = slide_digest(path)
         grid = grid_of(slide, rule)
+        drawn = _read_regions(regions, slide) if regions is not None else None
         seen = look(slide, rule.thumbnail)
-        tiles, counts, tried = _keep(slide, rule, grid, digest[:16], seen, prescreen, take)
-        warnings = tuple(slide.warnings)
+        tiles, counts, tried = _keep(slide, rule, grid, digest[:16], seen, prescreen, drawn, take)
+        warnings = (*slide.warnings, *(drawn.remarks if drawn else ()))
     after = os.stat(path)
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise refusal(path, "changed", "changed while it was read")
@@ -121,7 +130,7 @@ def cut(
         grid=(grid.columns, grid.rows),
         bounds=slide.bounds,
         stride=grid.stride,
-        options_digest=options_digest(rule, mpp),
+        options_digest=options_digest(rule, mpp, drawn and drawn.digest),
         counts=counts,
         warnings=warnings,
         tried=tried,
@@ -131,28 +140,34 @@ def cut(
     )
 
 
+def _read_regions(path: str | os.PathLike, slide: Slide) -> "Drawn":
+    from histo_jax.slides import regions  # the catalogue's: slow to import, seldom needed
+
+    return regions.read(path, slide)
+
+
 def _keep(
-    slide: Slide,
-    rule: TileRule,
-    grid: Grid,
-    name: str,
-    seen: Overview,
-    prescreen: bool,
-    take: Callable[[Tile], None] | None,
-) -> tuple[list[Tile], dict[str, int], dict[str, list[int]]]:
+    slide: Slide, rule: TileRule, grid: Grid, name: str, seen: Overview, prescreen: bool,
+    drawn: "Drawn | None", take: Callable[[Tile], None] | None,
+) -> tuple[list[Tile], dict[str, int], dict[str, list[int]]]:  # fmt: skip
     """Kept tiles, counts, and the first cells tried by what became of them."""
     cells = grid.columns * grid.rows
     counts = dict.fromkeys(("kept", "background", "transparent", "unreadable", "not-needed"), 0)
     tried: dict[str, list[int]] = {}
+    order = _order(cells, rule, name)
+    if drawn:
+        of_class = drawn.cells(grid)
+        order = order[of_class[order] > 0]
+        counts["outside"] = cells - len(order)
     threshold = None
-    if rule.tissue == "otsu" and cells:
+    if rule.tissue == "otsu" and len(order):
         threshold = threshold_of(slide, seen)
         if threshold is None and rule.min_foreground > 0:  # nothing anywhere: spare the reading
-            return [], counts | {"background": cells}, tried
+            return [], counts | {"background": len(order)}, tried
     screen = Prescreen(slide, rule, grid, seen, threshold) if prescreen else None
     tiles: list[Tile] = []
     read = 0
-    for number, cell in enumerate(_order(cells, rule, name).tolist()):
+    for number, cell in enumerate(order.tolist()):
         if len(tiles) == rule.max_tiles:
             break
         if screen and screen.skips(cell):
@@ -167,6 +182,8 @@ def _keep(
         if number < LISTED:
             tried.setdefault(outcome, []).append(cell)
         if outcome == "kept":
+            label = drawn.classes[of_class[cell] - 1] if drawn else None
+            tile = dataclasses.replace(tile, label=label)
             if take:
                 take(tile)
                 tile = dataclasses.replace(tile, jpeg=b"")

@@ -1,6 +1,7 @@
 """The process that touches slides: `python -m histo_jax.slides.worker`, JSON lines in and out.
 
-First line in: {"memory_bytes"}; then one job a line: {"path", "mpp", "rule", "parts_dir"}.
+First line in: {"memory_bytes"}; then one job a line: {"path", "mpp", "regions", "rule",
+"parts_dir"}.
 Out: {"ready"}, then one answer a job: {"part", "seconds"} or {"error", "seconds"}.
 A slide may kill this process; `pool` starts another. It dies with the process that started it.
 """
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from histo_jax.errors import HistoError
+from histo_jax.files import file_digest
 from histo_jax.slides.identity import slide_digest
 from histo_jax.slides.parts import part_is_current, writing
 from histo_jax.slides.reasons import refusal
@@ -27,16 +29,17 @@ from histo_jax.slides.tiles import SlideTiles, TileRule, cut, options_digest
 def finish(job: dict, cutter: Callable[..., SlideTiles] = cut) -> str:
     """Does one job and returns the path of its part; a finished part is taken as it is."""
     rule, mpp = TileRule(**job["rule"]), job["mpp"]
-    path, parts_dir = job["path"], job["parts_dir"]
+    path, regions, parts_dir = job["path"], job.get("regions"), job["parts_dir"]
     begin = time.monotonic()
     triage(path)  # before the digest: that would wait for ever on a pipe
     digest, size = slide_digest(path)
     part = Path(parts_dir) / f"{digest[:16]}.zip"
-    if part_is_current(part, digest[:16], options_digest(rule, mpp), size, path):
+    options = options_digest(rule, mpp, regions and file_digest(regions))
+    if part_is_current(part, digest[:16], options, size, path):
         return str(part)
     with writing(part) as file:
         try:
-            slide = cutter(path, rule, mpp, take=file.add)
+            slide = cutter(path, rule, mpp, regions, take=file.add)
         except OSError as error:  # not the part's
             raise _unreadable(path, error) from error
         if slide.id != part.stem:  # between the two digests

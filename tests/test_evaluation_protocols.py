@@ -122,6 +122,7 @@ def asked(x, y, **changes):
     found = Labelled(
         np.arange(n), y, ("a", "b", "c"), y, np.arange(n), False, "source images",
         np.full(n, ""), np.array([f"k{i}" for i in range(n)]), np.full(n, "train"),
+        np.array([f"s{i}" for i in range(n)]),
     )  # fmt: skip
     parts = (np.arange(n) % 3).astype(np.int8)
     plan = Plan("paper", 0, parts, 1.0, np.flatnonzero(parts == 0))

@@ -205,8 +205,8 @@ class EvalConfig:
     data: EvalData = EvalData()
     protocol: tuple = option(
         ("linear", "knn"),
-        "on frozen features: linear | knn | logistic | svm | forest | tree | selected; "
-        "training all of it: finetune | segment",
+        "on frozen features: linear | knn | logistic | svm | forest | tree | selected; of whole "
+        "slides: slide_mean; training all of it: finetune | segment",
     )
     dataset: str = option("", "prepared labelled set, e.g. histo_labelled/mylab")
     split_by: tuple = option(("paper", "grouped"), "splits to score")

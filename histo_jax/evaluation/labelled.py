@@ -28,6 +28,7 @@ class Labelled:
       unit: what groups are: patients | slides | patients or slides | source images.
       names: text [n], the patient, else the slide; empty where neither is known.
       keys, split: text [n].
+      slides: text [n]; empty: unknown.
     """
 
     rows: np.ndarray
@@ -40,6 +41,7 @@ class Labelled:
     names: np.ndarray
     keys: np.ndarray
     split: np.ndarray
+    slides: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,8 +111,9 @@ def labelled(prepared: Prepared) -> Labelled:
     groups, has_ids = splits.group_ids(columns)
     split = columns.get("split", np.full(len(rows), "train"))
     unit, names = unit_and_names(columns)
+    slides = columns.get("slide", np.full(len(rows), ""))
     return Labelled(
-        rows, truth, classes, strata, groups, has_ids, unit, names, columns["key"], split
+        rows, truth, classes, strata, groups, has_ids, unit, names, columns["key"], split, slides
     )
 
 

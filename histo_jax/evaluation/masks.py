@@ -59,6 +59,7 @@ def masked(prepared: Prepared) -> Masked:
         rows=rows, truth=share, classes=None, strata=strata, groups=groups, has_ids=has_ids,
         unit=unit, names=names, keys=table["key"],
         split=table.get("split", np.full(len(rows), "train")),
+        slides=table.get("slide", np.full(len(rows), "")),
         kinds=("background", "foreground") if k == 2 else tuple(f"class {c}" for c in range(k)),
         shapes=np.array(shapes, np.int64), pixels=pixels,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from histo_jax.evaluation import classical, knn, linear, logistic, metrics
+from histo_jax.evaluation import classical, knn, linear, logistic, metrics, slide_mean, splits
 from histo_jax.evaluation.labelled import Labelled, Plan
 
 MANY = 50  # heads, from which on their speed is worth a line
@@ -23,12 +23,15 @@ class Outcome:
       shares: float [n_test, classes], sum 1; for regression [n_test, 1] targets.
       choice: what validation chose, by name; empty where there was nothing to choose.
       layer: the linear layer, to ask it about other images; None for other protocols.
+      examples: int64 [n_test], the image that stands for each example, and n_train; None: each
+        image of the plan's parts is one.
     """
 
     protocol: str
     shares: np.ndarray
     choice: dict = dataclasses.field(default_factory=dict)
     layer: Callable[[np.ndarray], np.ndarray] | None = None
+    examples: tuple[np.ndarray, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,6 +133,24 @@ def neighbours(asked: Question) -> Answers:
             yield plan, Outcome(f"knn{k}", shares)
 
 
+def slides(asked: Question) -> Answers:
+    """Logistic regression (for targets ridge) on the mean of each slide's features."""
+    from threadpoolctl import threadpool_limits
+
+    seen = slide_mean.slides(asked.found)
+    x, truth = seen.mean(asked.x), asked.found.truth[seen.first]
+    for plan in asked.plans:
+        parts = seen.parts(plan, asked.found)
+        if parts is None:  # tiles of a slide on two sides: not a question about slides
+            continue
+        rows = [np.flatnonzero(parts == part) for part in range(len(splits.PARTS))]
+        scaled, said = linear.standardise(*(x[r] for r in rows)), [truth[r] for r in rows]
+        with threadpool_limits(1):  # slides are few: threads would wait for one another
+            shares, choice = logistic.fit(scaled, said, asked.classes, plan.seed)
+        examples = seen.first[rows[2]], len(rows[0])
+        yield plan, Outcome(slide_mean.NAME, shares, choice, examples=examples)
+
+
 def _per_plan(name: str, fit: Callable) -> Callable[[Question], Answers]:
     """A protocol of one model a plan: `fit(parts, truth, classes, seed)` on standardised parts."""
 
@@ -151,12 +172,13 @@ FROZEN: dict[str, Callable[[Question], Answers]] = {
     "forest": _per_plan("forest", classical.forest),
     "tree": _per_plan("tree", classical.tree),
     "selected": _per_plan("selected", classical.selected),
+    slide_mean.NAME: slides,
 }
 
 
 def score(outcome: Outcome, plan: Plan, found: Labelled) -> tuple[list[dict], list[dict]]:
     """The `metric, value, ci, n, n_groups, n_train` of each score, and the rows of each class."""
-    test = plan.rows("test")
+    test, n_train = outcome.examples or (plan.rows("test"), len(plan.rows("train")))
     truth, groups = found.truth[test], found.groups[test]
     if found.classes:
         predicted = outcome.shares.argmax(1)
@@ -169,7 +191,7 @@ def score(outcome: Outcome, plan: Plan, found: Labelled) -> tuple[list[dict], li
     counts = {
         "n": len(test),
         "n_groups": len(np.unique(groups)),
-        "n_train": len(plan.rows("train")),
+        "n_train": n_train,
     }
     scores = [{"metric": m, "value": v, "ci": ci, **counts} for m, (v, ci) in values.items()]
     return scores, classes

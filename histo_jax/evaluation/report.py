@@ -133,11 +133,13 @@ def table(report: dict) -> str:
     for split_by, share in dict.fromkeys((row["split_by"], row["fraction"]) for row in summary):
         part = [row for row in summary if (row["split_by"], row["fraction"]) == (split_by, share)]
         first = part[0]
-        lines += ["", f"split {split_by}: {of_labels(share)}test {span(first['n'])} images, "
+        lines += ["", f"split {split_by}: {of_labels(share)}test {examples(first)}, "
                   f"{span(first['n_groups'])} groups, {first['seeds']} seeds"]  # fmt: skip
         for protocol in dict.fromkeys(row["protocol"] for row in part):
             block = [row for row in part if row["protocol"] == protocol]
-            lines.append(f"  {protocol} ({unit(block[0]['metric'])}; mean ± over seeds [95 %])")
+            other = "" if block[0]["n"] == first["n"] else f"test {examples(block[0])}; "
+            how = f"{unit(block[0]['metric'])}; {other}mean ± over seeds [95 %]"
+            lines.append(f"  {protocol} ({how})")
             lines += [f"    {row['init']:<18}{cell(row)}" for row in block]
     verdicts = verdict(summary)
     return "\n".join([*lines, *([""] if verdicts else []), *verdicts])
@@ -238,6 +240,16 @@ def texts(row: dict | None) -> dict | None:
 def cell(row: dict) -> str:
     """A row of the summary in one line."""
     return " ".join(text for text in texts(row).values() if text)
+
+
+def examples(row: dict) -> str:
+    """How many were asked about: `24 images`."""
+    return f"{span(row['n'])} {counted(row['protocol'])}"
+
+
+def counted(protocol: str) -> str:
+    """What one example of a protocol is."""
+    return "slides" if protocol == "slide_mean" else "images"
 
 
 def unit(metric: str) -> str:

@@ -18,6 +18,7 @@ from histo_jax.evaluation import (
     segmented,
     shift,
     sites,
+    slide_mean,
     supervised,
 )
 from histo_jax.evaluation.entrants import Encoder, Entrant, Images, Net, entrants
@@ -54,6 +55,8 @@ def evaluate(
         return segmented.evaluate(cfg, prepared, sources, data_dir, untrained)
     found = labelled(prepared)
     made = plans(cfg, prepared, found)
+    if slide_mean.NAME in cfg.protocol:
+        slide_mean.check(prepared, found, made)
     images = Images(cfg, prepared, found)
     everyone = entrants(cfg.init, sources, images, found, untrained)
     main = next((e for e in everyone if not e.floor and isinstance(e, Encoder)), None)

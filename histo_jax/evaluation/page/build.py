@@ -141,6 +141,8 @@ def _scores(report: dict, summary: list[dict]) -> dict:
     pictures = []
     for kind in kinds:
         rows = [r for r in summary if (r["protocol"], r["split_by"]) == (head, kind)]
+        if not rows:  # that protocol has no such split
+            continue
         drawn = [
             r | {"label": story.name(r["init"]), "strong": not reports.is_floor(r["init"])}
             for r in rows
@@ -159,7 +161,7 @@ def _scores(report: dict, summary: list[dict]) -> dict:
     unit = reports.unit(summary[0]["metric"])
     counts = [next(r for r in summary if r["split_by"] == kind) for kind in kinds]
     return {
-        "kinds": [(kind, reports.span(r["n"]), reports.span(r["n_groups"]), r["seeds"])
+        "kinds": [(kind, reports.examples(r), reports.span(r["n_groups"]), r["seeds"])
                   for kind, r in zip(kinds, counts, strict=True)],
         "unit": unit[0].upper() + unit[1:],
         "names": {row["init"]: story.name(row["init"]) for row in summary},

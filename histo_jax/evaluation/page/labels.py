@@ -46,5 +46,9 @@ def curves(summary: list[dict], result: dict) -> dict | None:
 
 def _count(result: dict, share: float) -> str:
     """How many images a share is; empty where no row says so."""
-    found = [row["n_train"] for row in result["scores"] if row["fraction"] == share]
+    found = [
+        row["n_train"]
+        for row in result["scores"]
+        if row["fraction"] == share and report.counted(row["protocol"]) == "images"
+    ]
     return report.span(found) if found else ""

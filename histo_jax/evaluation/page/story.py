@@ -34,6 +34,7 @@ PROTOCOLS = {
     "forest": "random forest",
     "tree": "one decision tree",
     "selected": "logistic regression on the best single features",
+    "slide_mean": "logistic regression on the mean of each slide's tiles, one example a slide",
     "finetune": "the whole network trained with the labels",
     "segment": "a U-Net trained with the masks",
 }
@@ -99,7 +100,7 @@ def question(report: dict) -> str:
     """What was asked of the encoder."""
     data, summary = report["data"], reports.full(reports.summarise(report))
     main, unit, head = main_split(summary), report["data"]["unit"], reports.head(summary)
-    rows = [row for row in summary if row["split_by"] == main]
+    rows = [row for row in summary if (row["split_by"], row["protocol"]) == (main, head)]
     text = {
         "segment": "Then a U-Net was built on it and trained with the masks of",
         "finetune": "Then the whole network was trained with the labels of",
@@ -110,13 +111,16 @@ def question(report: dict) -> str:
     elif text is None:
         text = "A single linear layer was fitted on what each floor says about"
     part = "the training part" if main == "official" else "half"
-    text += f" {part} of {data['n']:,} images of {data['name']}, to "
+    of_slides = reports.counted(head) == "slides"
+    what = "the slides" if of_slides else f"{data['n']:,} images"
+    text += f" {part} of {what} of {data['name']}, to "
     if data["classes"]:
         count, whose = len(data["classes"]), "of every pixel " if head == "segment" else ""
         text += f"name {whose}one of {count} classes ({_listed(data['classes'])})"
     else:
         text += "estimate a percentage"
-    text += f". Validation images chose the settings. The score is from {span(rows)} others"
+    text += f". Validation {reports.counted(head)} chose the settings. The score is from "
+    text += f"{span(rows)} {'other slides' if of_slides else 'others'}"
     text += {
         "grouped": f", of {unit} that were in no other part",
         "official": ", the set's own test part",

@@ -44,7 +44,7 @@ ROOMS = {
     "sweeps": (("config", "data", "training"), ("matplotlib",)),
     "features": (
         ("models", "data", "slides", "training", "config", "pages", "weights", "evaluation"),
-        ("jax", "sklearn", "matplotlib", "numpy", "PIL", "tqdm", "h5py"),
+        ("jax", "sklearn", "matplotlib", "numpy", "PIL", "tqdm", "h5py", "threadpoolctl"),
     ),
     "evaluation": (
         ("models", "data", "slides", "augment", "losses", "training", "config", "pages", "weights"),

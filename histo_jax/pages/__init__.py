@@ -1,4 +1,5 @@
-"""Pages people read: one self-contained HTML file each, without scripts and without requests.
+"""Pages people read: one self-contained HTML file each, without requests and, unless there is
+something to pan and zoom in, without scripts.
 
 A page is a template in `templates/` that extends `base.html`, which holds the style for light and
 dark, wide and narrow, and print. It sets `contents`, the `(id, title)` of its sections; what it is

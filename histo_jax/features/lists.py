@@ -1,0 +1,51 @@
+"""Tiles and their clusters as CSV, written slide by slide so that no list of all keys is held."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from histo_jax import files
+from histo_jax.features.kmeans import Clusters
+from histo_jax.features.store import SlideFeatures
+from histo_jax.features.table import Table
+
+COLUMNS = ("key", "slide", "x", "y", "cluster", "distance")
+
+
+def write(path: Path, table: Table, found: Clusters, rows: np.ndarray | None = None) -> None:
+    """Writes these rows in their order, or all in the table's.
+
+    Raises:
+      HistoError: `write-failed`.
+    """
+    with files.atomic(path) as raw:
+        text = io.TextIOWrapper(raw, "utf-8", newline="", write_through=True)
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow(COLUMNS)
+        if rows is None:
+            for i, slide in enumerate(table.slides):
+                out.writerows(_lines(slide, found, int(table.starts[i]), np.arange(slide.n)))
+        else:
+            out.writerows(_ordered(table, found, rows))
+        text.detach()
+
+
+def _ordered(table: Table, found: Clusters, rows: np.ndarray) -> list[tuple]:
+    lines: list[tuple] = [()] * len(rows)
+    of = table.slide_of(rows)
+    for i in np.unique(of):
+        places, start = np.flatnonzero(of == i), int(table.starts[i])
+        new = _lines(table.slides[i], found, start, rows[places] - start)
+        for place, line in zip(places, new, strict=True):
+            lines[place] = line
+    return lines
+
+
+def _lines(slide: SlideFeatures, found: Clusters, start: int, inside: np.ndarray) -> list[tuple]:
+    again = SlideFeatures(slide.path)  # whose keys are forgotten with it
+    labels, distances = found.labels[start + inside], found.distances[start + inside]
+    said = zip(again.keys[inside], again.coords[inside], labels, distances, strict=True)
+    name = slide.facts.slide
+    return [(key, name, x, y, label, f"{far:.6g}") for key, (x, y), label, far in said]

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +45,8 @@ def run(args: argparse.Namespace) -> None:
     """
     table = open_table(*args.features)
     _check(table, args)
-    print(
-        f"{table.n:,} tiles of {len(table.slides):,} slides, {table.width} numbers each", flush=True
-    )
+    slides = cluster_pages.counted(len(table.slides))
+    print(f"{table.n:,} tiles of {slides}, {table.width} numbers each", flush=True)
     found, curve = _clustered(table, args)
     filled = int((found.sizes > 0).sum())
     print(f"k={found.k:,}: {filled:,} clusters hold tiles, {100 * found.explained:.2f} % explained")
@@ -76,6 +76,8 @@ def _check(table: Table, args: argparse.Namespace) -> None:
         if not 1 <= k <= table.n:
             what = f"{k:,} clusters of {table.n:,} tiles can't be"
             raise HistoError("--k" if k == args.k else "--elbow", "clusters", what, "take fewer")
+    for flag, text in (("--show", args.show), ("--clusters", args.clusters)):
+        _numbers(flag, text, args.k or table.n)  # before hours are spent
     if args.each < 1:
         raise HistoError("--each", "clusters", f"{args.each} tiles a cluster can't be", "1 or more")
 
@@ -93,7 +95,12 @@ def _clustered(table: Table, args: argparse.Namespace) -> tuple[Clusters, elbow.
         k = args.k or curve.bend
         found = _load(saved, of, k)
         if found is None:
-            found = kmeans.assign(x, kmeans.fit(x, k, args.seed))
+            begun = time.perf_counter()
+            model = kmeans.fit(x, k, args.seed)
+            fitted = time.perf_counter()
+            found = kmeans.assign(x, model)
+            took = f"{fitted - begun:.1f} s, all tiles in {time.perf_counter() - fitted:.1f} s"
+            print(f"centres in {model.n_steps_:,} steps, {took}", flush=True)
             _save(saved, of, found)
             (args.out / "negatives.csv").unlink(missing_ok=True)  # of other clusters
     return found, curve

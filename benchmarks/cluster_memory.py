@@ -9,6 +9,7 @@ pages exceed 2,000 MB. Everything stays below OUT: twice the features while it r
 """
 
 import argparse
+import resource
 import shutil
 import subprocess
 import sys
@@ -44,7 +45,10 @@ def main() -> int:
     peak = watch(running)
     seconds = time.perf_counter() - begin
     size = flags.rows * flags.width * 4 / 1e6
-    print(f"{flags.rows:,} x {flags.width}, {size:,.0f} MB, k={flags.k:,}: {seconds:,.0f} s")
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime
+    print(f"{flags.rows:,} x {flags.width}, {size:,.0f} MB, k={flags.k:,}", end=": ")
+    print(f"{seconds:,.0f} s, {cpu:,.0f} s of a core")
     print(", ".join(f"{name} {most:,.0f} MB" for name, most in peak.items()) + " at most")
     return running.returncode or peak["RssAnon"] > BAR_MB
 

@@ -5,7 +5,7 @@
 The features are drawn: points about 2k centres. Resident memory is read from /proc five times a
 second: anonymous pages are what the program needs; pages of files (the features, mapped) are the
 kernel's cache, which it takes back where memory is short. The exit status is 1 where anonymous
-pages exceed 2,000 MB. Everything stays below OUT: twice the features while it runs.
+pages exceed 1,000 MB. Everything stays below OUT: twice the features while it runs.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from runs import ROOT
 
 from histo_jax.features import store
 
-BAR_MB = 2000
+BAR_MB = 1000
 EVERY_S = 0.2
 
 

@@ -153,7 +153,11 @@ def test_pages_read_well(made, features, numbers):
     assert "of 2 slides, 16 numbers each" in seen.text
     assert ODD in seen.text and seen.images == 3 + 2 + 4 * 3
     assert "The curve bends most at k =" in seen.text
-    browser.assert_readable(made / "slides/a.html")
+
+
+@pytest.mark.slow
+def test_the_page_of_a_slide_reads_well(made):
+    assert "cluster" in browser.assert_readable(made / "slides/a.html").text
 
 
 def test_a_slide_pans_zooms_and_tells_its_tiles(made, features, numbers):

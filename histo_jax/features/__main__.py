@@ -6,7 +6,7 @@ import importlib
 from histo_jax import errors
 
 # Each is a module of this folder with `HELP`, `add_flags(parser)` and `run(args)`.
-COMMANDS = ("extract", "cluster")
+COMMANDS = ("extract", "cluster", "search", "choose", "label_curve")
 
 
 def arguments() -> argparse.Namespace:

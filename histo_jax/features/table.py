@@ -40,7 +40,16 @@ class Table:
     def blocks(self, size: int = BLOCK) -> Iterator[tuple[int, np.ndarray]]:
         """All rows in turn: the first row's number and float32 [<=size, width]."""
         for start in range(0, self.n, size):
-            yield start, self.rows(np.arange(start, min(start + size, self.n)))
+            yield start, self._span(start, min(start + size, self.n))
+
+    def _span(self, start: int, stop: int) -> np.ndarray:
+        """Rows start to stop - 1; of one slide they are not copied."""
+        first, last = self.slide_of(np.array([start, stop - 1]))
+        parts = [
+            np.asarray(self.slides[i].features[max(start - begin, 0) : stop - begin])
+            for i, begin in enumerate(self.starts[first : last + 1].tolist(), first)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def rows(self, at: np.ndarray) -> np.ndarray:
         """float32 [len(at), width] of any rows, in the order asked for."""

@@ -36,6 +36,12 @@ def fit(
     return said, best
 
 
+def at(x: np.ndarray, truth: np.ndarray, weight: float) -> object:
+    """The classifier fitted at one λ on float [n, width] and classes int [n], for `shares`."""
+    model = _classifier()
+    return model.set_params(C=1 / (len(x) * weight)).fit(x, truth)
+
+
 def validation(said: np.ndarray, truth: np.ndarray, classes: int | None) -> float:
     """Macro-F1 of shares [n, classes], or minus the mean error of targets [n, 1]."""
     if classes is None:
@@ -51,13 +57,16 @@ def shares(model: object, x: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _logistic(parts: Parts, truth: Parts, classes: int):
-    from sklearn.linear_model import LogisticRegression
-
-    n = len(parts[0])
-    model = LogisticRegression(solver="lbfgs", tol=TOLERANCE, max_iter=ITERATIONS, warm_start=True)
+    n, model = len(parts[0]), _classifier()
     for weight in WEIGHTS:
         model.set_params(C=1 / (n * weight)).fit(parts[0], truth[0])
         yield weight, lambda x: shares(model, x, classes)
+
+
+def _classifier():
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(solver="lbfgs", tol=TOLERANCE, max_iter=ITERATIONS, warm_start=True)
 
 
 def _ridge(parts: Parts, truth: Parts):

@@ -67,6 +67,16 @@ def corrected_t(gain: np.ndarray, test_over_train: float) -> float:
     return float(2 * stats.t.sf(abs(gain.mean()) / np.sqrt(variance), len(gain) - 1))
 
 
+def interval(values: np.ndarray) -> list[float]:
+    """Student's 95 % of the mean of scores or gains [seeds], as if seeds were independent trials:
+    how far other seeds could move it, not other patients.
+    """
+    from scipy import stats
+
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return [float(values.mean() - half), float(values.mean() + half)]
+
+
 def holm(p: list[float]) -> list[float]:
     """Holm's adjusted p values, in the order given."""
     adjusted, running = [1.0] * len(p), 0.0

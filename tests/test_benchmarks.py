@@ -12,6 +12,7 @@ TINY = {
     "input_pipeline.py": "--images 32 --size 48 --batch 16 --width 4 --rounds 1 --seconds 0.05",
     "train_step.py": "--size 32 --batch 4 --width 4 --rounds 1 --seconds 0.05 --no_torch",
     "ntxent.py": "--pairs 64 --memory_only 128 --rounds 1 --seconds 0.05",
+    "search.py": "--rows 500 --width 16 --top 5 --rounds 1 --queries 1 2",
     "probe.py": "--problems 2 --images 64 --features 16 --epochs 2 --rounds 1",
 }
 

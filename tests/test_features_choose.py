@@ -66,6 +66,13 @@ def test_one_of_each_cluster_and_none_where_a_label_is():
     assert sorted(more.rows % 6) == [4, 5]
 
 
+def test_fewer_kinds_of_tiles_than_clusters():
+    """Copies are chosen only once every kind has been."""
+    x = np.repeat(feature_files.blobs(5), 20, 0)
+    chosen = choosing.clusters(x, keys(100), NONE, 7, seed=0)
+    assert sorted(chosen.rows[:5] // 20) == list(range(5)) and len(set(chosen.rows)) == 7
+
+
 def test_the_classifier_is_least_sure_between_the_classes():
     x = np.zeros((101, 2), np.float32)
     x[:, 0] = np.linspace(-5, 5, 101)
@@ -191,9 +198,18 @@ def test_labels_that_are_none_are_one_line(folder, tmp_path, text, flags, reason
     path.write_text(text)
     with refused(reason, words):
         run(folder, "--labels", path, "--out", tmp_path / "next.csv", *flags)
-    with refused("config", "is read as --labels"):
-        run(folder, "--labels", path, "--out", path)
     assert sorted(tmp_path.iterdir()) == [path] and path.read_text() == text
+
+
+def test_labels_are_not_written_over(folder, tmp_path):
+    path = tmp_path / "next.csv"
+    for _ in range(2):  # a list that nobody filled in may be replaced
+        run(folder, "--n", 5, "--by", "random", "--out", path)
+    filled(path, path)
+    before = path.read_bytes()
+    with refused("config", "holds 3 labels already", "give it as --labels, and another --out"):
+        run(folder, "--labels", path, "--n", 5, "--by", "random", "--out", path)
+    assert path.read_bytes() == before
 
 
 def test_uncertainty_needs_labels(folder, tmp_path):

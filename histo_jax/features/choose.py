@@ -1,6 +1,7 @@
 """What to label next: the tiles from which most is to be expected, as a list to fill in."""
 
 import argparse
+import contextlib
 import csv
 import io
 from pathlib import Path
@@ -52,8 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Chooses and writes the list and the page."""
-    if args.out in args.labels:  # what was filled in would be lost
-        raise HistoError(args.out, "config", "is read as --labels", "give another --out")
+    check_out(args.out)
     table = open_table(*args.features)
     known, classes = read_labels(args.labels, table)
     if args.by == "uncertainty" and len(classes) < 2:
@@ -64,12 +64,28 @@ def run(args: argparse.Namespace) -> None:
     if not 0 < args.n <= free:
         what = f"is {args.n}, {free:,} tiles have no label"
         raise HistoError("--n", "config", what, f"give 1 to {free:,}" if free else "")
-    with kmeans.matrix(table, args.out.absolute().parent) as x:
+    looks = args.by != "random"  # which looks at no feature
+    folder = args.out.absolute().parent
+    with kmeans.matrix(table, folder) if looks else contextlib.nullcontext() as x:
         chosen = choosing.STRATEGIES[args.by](x, table.keys, known, args.n, args.seed)
     write_list(args.out, table, chosen)
     page = write_page(args.out.with_suffix(".html"), table, chosen, args, len(known.rows), classes)
     print(f"{len(chosen.rows)} tiles by {args.by}; {len(known.rows)} of {table.n:,} have labels")
     print(f"wrote    {args.out}\nwrote    {page}")
+
+
+def check_out(path: Path) -> None:
+    """Refuses to write over labels that someone filled in.
+
+    Raises:
+      HistoError: `config`.
+    """
+    if path.exists():
+        with files.open_csv(path) as reader:
+            filled = sum(1 for line in reader if (line.get("label") or "").strip())
+        if filled:
+            remedy = "give it as --labels, and another --out"
+            raise HistoError(path, "config", f"holds {filled} labels already", remedy)
 
 
 def read_labels(paths: list[Path], table: Table) -> tuple[Known, list[str]]:

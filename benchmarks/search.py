@@ -46,7 +46,7 @@ def main() -> None:
         rows, found = [], []
         for n in flags.queries:
             row = timed(table, vectors[:n], flags.top, flags.metric, flags.rounds)
-            rows.append((n, *(measure.told(row[k], ".2f") for k in COLUMNS)))
+            rows.append((str(n), *(measure.told(row[k], ".2f") for k in COLUMNS)))
             found.append(row)
     print(f"seconds a pass over {table.n:,} x {table.width}, top {flags.top}")
     print(measure.table(("queries", *COLUMNS), rows))

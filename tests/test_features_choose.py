@@ -12,7 +12,7 @@ from histo_jax.evaluation import labelled, logistic
 from histo_jax.features import choose, choosing, label_curve
 from histo_jax.features.choosing import Known
 from histo_jax.features.table import open_table
-from tests import browser, feature_files, labelled_sets
+from tests import browser, planted_features, labelled_sets
 from tests.prepared_sets import refused
 
 
@@ -53,7 +53,7 @@ def test_turns_by_hand():
 
 
 def test_one_of_each_cluster_and_none_where_a_label_is():
-    x = feature_files.blobs(120, classes=6, apart=30)
+    x = planted_features.blobs(120, classes=6, apart=30)
     chosen = choosing.clusters(x, keys(120), NONE, 6, seed=0)
     assert sorted(chosen.rows % 6) == list(range(6))
     of = [x[np.arange(120) % 6 == c] for c in range(6)]
@@ -68,7 +68,7 @@ def test_one_of_each_cluster_and_none_where_a_label_is():
 
 def test_fewer_kinds_of_tiles_than_clusters():
     """Copies are chosen only once every kind has been."""
-    x = np.repeat(feature_files.blobs(5), 20, 0)
+    x = np.repeat(planted_features.blobs(5), 20, 0)
     chosen = choosing.clusters(x, keys(100), NONE, 7, seed=0)
     assert sorted(chosen.rows[:5] // 20) == list(range(5)) and len(set(chosen.rows)) == 7
 
@@ -85,7 +85,7 @@ def test_the_classifier_is_least_sure_between_the_classes():
 
 def test_the_score_is_one_minus_the_margin(monkeypatch):
     monkeypatch.setattr(choosing, "BLOCK", 7)
-    x = feature_files.blobs(60)
+    x = planted_features.blobs(60)
     known = Known(np.arange(12), np.arange(12) % 3)
     chosen = choosing.uncertainty(x, keys(60), known, 48, seed=0)
     shares = choosing.classify(x, known)(np.arange(60))
@@ -96,7 +96,7 @@ def test_the_score_is_one_minus_the_margin(monkeypatch):
 
 
 def test_one_weight_is_the_sweeps_at_that_weight():
-    x, truth = feature_files.blobs(60, apart=1.0), np.arange(60) % 3
+    x, truth = planted_features.blobs(60, apart=1.0), np.arange(60) % 3
     sweep = logistic._logistic([x], [truth], 3)
     weight, answer = next(found for found in sweep if found[0] < 0.01)
     alone = logistic.shares(logistic.at(x, truth, weight), x, 3)
@@ -118,7 +118,7 @@ def test_random_is_of_the_seed_and_the_key_alone():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
-    feature_files.write(folder, feature_files.blobs())
+    planted_features.write(folder, planted_features.blobs())
     return folder
 
 
@@ -169,7 +169,7 @@ def test_the_page_shows_the_tiles(folder, tmp_path):
 
 
 def test_files_without_pictures(tmp_path):
-    feature_files.write(tmp_path, feature_files.blobs(30), pictures=False)
+    planted_features.write(tmp_path, planted_features.blobs(30), pictures=False)
     run(tmp_path, "--n", 5, "--by", "random", "--out", tmp_path / "next.csv")
     assert "hold no pictures" in (tmp_path / "next.html").read_text()
 
@@ -227,13 +227,13 @@ def known_set(tmp_path, monkeypatch):
     """96 images of 24 patients in three classes, whose features say the class."""
     prepared = labelled_sets.prepared()
     monkeypatch.setattr(label_curve, "open_prepared", lambda *_: prepared)
-    blobs = feature_files.blobs(96, apart=1.2)  # in which classes take turns
+    blobs = planted_features.blobs(96, apart=1.2)  # in which classes take turns
     x = np.empty_like(blobs)
     x[np.argsort(prepared.table["label"], kind="stable")] = np.concatenate(
         [blobs[c::3] for c in range(3)]
     )
     (tmp_path / "f").mkdir()
-    feature_files.write(tmp_path / "f", x, keys=prepared.table["key"].tolist())
+    planted_features.write(tmp_path / "f", x, keys=prepared.table["key"].tolist())
     return tmp_path / "f", prepared
 
 

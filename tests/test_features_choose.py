@@ -12,7 +12,7 @@ from histo_jax.evaluation import labelled, logistic
 from histo_jax.features import choose, choosing, label_curve
 from histo_jax.features.choosing import Known
 from histo_jax.features.table import open_table
-from tests import browser, planted_features, labelled_sets
+from tests import browser, labelled_sets, planted_features
 from tests.prepared_sets import refused
 
 

@@ -64,7 +64,9 @@ def test_neither_blocks_nor_files_nor_company_change_the_answer(tmp_path, metric
     tables = []
     for slides in (1, 7):
         (tmp_path / str(slides)).mkdir()
-        tables.append(planted_features.write(tmp_path / str(slides), x, slides=slides, pictures=False))
+        tables.append(
+            planted_features.write(tmp_path / str(slides), x, slides=slides, pictures=False)
+        )
     vectors = x[::100]
     whole = nearest.nearest(tables[0], vectors, 25, metric)
     for table in tables:
@@ -180,7 +182,9 @@ def seeing(tmp_path_factory):
     made = encoder.open_encoder(str(folder / "tiny.safetensors"))
     (folder / "images").mkdir()
     for name, side, colour in (("a.png", 32, 0), ("b.png", 50, 1), ("c.tif", 32, 0)):
-        Image.new("RGB", (side, side), planted_features.COLOURS[colour]).save(folder / "images" / name)
+        Image.new("RGB", (side, side), planted_features.COLOURS[colour]).save(
+            folder / "images" / name
+        )
     return folder, made
 
 

@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> None:
     vectors = [query.vector for query in asked]
     found = nearest.nearest(table, vectors, args.top, args.metric, left_out)
     rows = [lines(table, query, hits) for query, hits in zip(asked, found, strict=True)]
+    written = write(args, table, asked, found, rows)  # before `| head` has seen enough
     print(as_text(rows, VALUE[args.metric]))
-    for path in write(args, table, asked, found, rows):
+    for path in written:
         print(f"wrote    {path}")
 
 

@@ -42,6 +42,11 @@ ROOMS = {
         ("jax", "optax", "orbax", "numpy", "tqdm", "tensorboardX"),
     ),
     "sweeps": (("config", "data", "training"), ("matplotlib",)),
+    "paper": (
+        ("config", "sweeps", "catalogue", "data", "training", "evaluation", "models", "weights",
+         "pages"),
+        ("numpy", "PIL", "yaml"),
+    ),
     "features": (
         ("models", "data", "slides", "training", "config", "pages", "weights", "evaluation"),
         ("jax", "sklearn", "matplotlib", "numpy", "PIL", "tqdm", "h5py", "threadpoolctl"),

@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 from histo_jax import errors, files
-from histo_jax.errors import HistoError
 from histo_jax.sweeps import grid, plan, table
 from histo_jax.sweeps.run import run, state
 
@@ -39,7 +38,7 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> int:
     """Status 1 where a cell failed or is another process's; one that diverged is a result."""
     path, _, argument = flags.sweep.partition(":")
     sweep = grid.load(Path(path), argument)
-    given = dict(_pair(flag) for flag in overrides)
+    given = grid.given(overrides)
     sweep = grid.with_data_dir(sweep, given.get("data.dir"))
     cells = grid.cells(sweep, given)
     folder = flags.folder or Path("runs") / Path(path).stem
@@ -68,13 +67,6 @@ def publish(sweep: grid.Sweep, cells: list[grid.Cell], folder: Path) -> None:
         file.write(f"{sweep.about}\n\n{table.markdown(sweep, found + beside)}\n".encode())
     if len(sweep.axes) == 2:
         table.heat_map(sweep, found, folder / MAP)
-
-
-def _pair(flag: str) -> tuple[str, str]:
-    name, sign, value = flag.removeprefix("--config.").partition("=")
-    if not flag.startswith("--config.") or not sign:
-        raise HistoError(flag, "config", "is no option", "e.g. --config.data.batch_size=64")
-    return name, value
 
 
 if __name__ == "__main__":

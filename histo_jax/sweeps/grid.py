@@ -162,6 +162,19 @@ def cells(sweep: Sweep, overrides: Mapping[str, Any] | None = None) -> list[Cell
     return made
 
 
+def given(flags: list[str]) -> dict[str, str]:
+    """Fields of `--config.field=value` flags.
+
+    Raises:
+      HistoError: another flag.
+    """
+    pairs = [flag.removeprefix("--config.").partition("=") for flag in flags]
+    for flag, (_, sign, value) in zip(flags, pairs, strict=True):
+        if not flag.startswith("--config.") or not sign or not value:
+            raise HistoError(flag, "config", "is no option", "e.g. --config.data.batch_size=64")
+    return {name: value for name, _, value in pairs}
+
+
 def score_flags(sweep: Sweep, dataset: str) -> list[str]:
     """For `eval.py`, beside recipe and checkpoint."""
     fields = {"dataset": dataset, **sweep.scores.fields}

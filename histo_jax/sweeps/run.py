@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +45,43 @@ def run(sweep: Sweep, cells: list[Cell], folder: Path, retry: bool = False) -> I
     check(sweep, cells, folder)
     for cell in cells:
         place = folder.absolute() / cell.folder
-        try:
-            with files.lock(place / ".lock") as held:
-                word = state(sweep, cell, folder).word  # now: another process may have done it
-                if word == "waiting" or (retry and word in ("failed", "diverged")):
-                    (place / FAILED).unlink(missing_ok=True)
-                    files.write_json(place / CELL, facts(sweep, cell))
-                    _do(sweep, cell, place, held)
-        except HistoError as error:
-            if error.reason != "locked":
-                raise
-            yield State(cell, "busy", str(error))
-            continue
-        yield state(sweep, cell, folder)
+        busy = once(
+            place,
+            facts(sweep, cell),
+            word=lambda cell=cell: state(sweep, cell, folder).word,
+            do=lambda held, cell=cell, place=place: _do(sweep, cell, place, held),
+            retry=retry,
+        )
+        yield State(cell, "busy", busy) if busy else state(sweep, cell, folder)
+
+
+def once(
+    place: Path, facts: dict, *, word: Callable[[], str], do: Callable[[Any], None], retry: bool
+) -> str | None:
+    """Does what belongs into a folder unless it is done or failed, or another process is at it.
+
+    Args:
+      place: the folder.
+      facts: kept there as `cell.json`.
+      word: how far it is, asked under the lock: another process may have done it meanwhile.
+      do: the work; given the lock, for the commands to hold as well.
+      retry: also what has failed.
+
+    Returns:
+      Who is at it, if it is another process; else None.
+    """
+    try:
+        with files.lock(place / ".lock") as held:
+            now = word()
+            if now == "waiting" or (retry and now in ("failed", "diverged")):
+                (place / FAILED).unlink(missing_ok=True)
+                files.write_json(place / CELL, facts)
+                do(held)
+    except HistoError as error:
+        if error.reason != "locked":
+            raise
+        return str(error)
+    return None
 
 
 def check(sweep: Sweep, cells: list[Cell], folder: Path) -> None:
@@ -108,11 +132,22 @@ def _do(sweep: Sweep, cell: Cell, place: Path, held: Any) -> None:
             # Floors are the same for every seed: the first has them, the others the cheapest.
             floors = [] if cell.seed == 0 else ["--config.init=('mean_rgb',)"]
             commands.append([*score, "--out", out, *score_flags(sweep, dataset), *floors])
+    perform(place, commands, held)
+
+
+def perform(place: Path, commands: list[list[Any]], held: Any) -> bool:
+    """Runs Python programs in turn up to one that fails, which `failed.json` then tells.
+
+    Raises:
+      Resume: one was stopped and has saved.
+      KeyboardInterrupt: Ctrl-C.
+    """
     for command in commands:
         failed = _command(command, held)
         if failed:
             files.write_json(place / FAILED, failed)
-            return
+            return False
+    return True
 
 
 def _command(command: list[Any], held: Any) -> dict[str, str] | None:

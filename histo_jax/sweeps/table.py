@@ -126,14 +126,17 @@ def heat_map(sweep: Sweep, found: list[Row], path: Path) -> None:
 
 
 def _score(sweep: Sweep, path: Path, init: str = ENCODER) -> float:
-    asked = {"init": init, "protocol": sweep.scores.protocol, "split_by": sweep.scores.split_by}
+    asked = {"init": init, "protocol": sweep.scores.protocol}
+    splits = (sweep.scores.split_by, "official")  # a set's own split replaces the drawn ones
     found = [
         row
         for row in files.read_json(path)["scores"]
-        if row["metric"] in ("macro_f1", "l1") and all(row[k] == v for k, v in asked.items())
+        if row["metric"] in ("macro_f1", "l1")
+        and row["split_by"] in splits
+        and all(row[k] == v for k, v in asked.items())
     ]
     if not found:
-        told = ", ".join(f"{k}={v}" for k, v in asked.items())
+        told = ", ".join(f"{k}={v}" for k, v in [*asked.items(), ("split_by", splits[0])])
         raise HistoError(path, "config", f"has no score of {told}", "see `scores` of the sweep")
     scale = 100 if found[0]["metric"] == "macro_f1" else 1
     return scale * statistics.fmean(row["value"] for row in found)

@@ -36,13 +36,20 @@ def draw(name: str, label: str, size: tuple[float, float], paint: Callable[[Any]
       size: inches, 72 units each.
       paint: draws into the axes it is given, in the colours of this file.
     """
+    return draw_panels(name, label, size, lambda figure: paint(figure.add_subplot()))
+
+
+def draw_panels(
+    name: str, label: str, size: tuple[float, float], paint: Callable[[Any], None]
+) -> str:
+    """The same with axes that `paint` puts into the figure it is given."""
     import matplotlib
     from matplotlib.figure import Figure
 
     text = io.StringIO()
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
-        paint(figure.add_subplot())
+        paint(figure)
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return _inline(text.getvalue(), name, label)
 

@@ -1,0 +1,73 @@
+"""Table F.1: the datasets of pretraining, the paper's counts beside those found here."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from histo_jax import catalogue, files
+from histo_jax.catalogue.__main__ import on_disk
+from histo_jax.paper.show import DOUBT, slug
+
+NAME = "Table F.1"
+ABOUT = "The datasets of pretraining: patches, or slides"
+HEAD = ("dataset", "organ", "resolution", "stain", "here", "paper")
+# What the paper says of all of them.
+SAID = (
+    "The text counts 57 datasets, the table has 56 rows; one caption says 60.",
+    "The text counts 206 thousand images in the sets of patches; these rows sum to 39,035.",
+    "Its counts of TCGA are those of frozen sections (GDC's Tissue Slide), which it doesn't say.",
+)
+
+
+def rows(data_dir: str | None) -> list[tuple[tuple[str, ...], str]]:
+    """Each dataset's cells as `HEAD`, and why the paper's number is doubted or an empty text."""
+    found = on_disk(data_dir)
+    made = []
+    for entry in catalogue.load().values():
+        if entry.kind not in ("patch", "slides") or not entry.pool:
+            continue
+        here = f"{found[entry.id]:,}" if entry.id in found else "not here"
+        cells = (entry.name, entry.organ, entry.magnification, entry.stain, here)
+        differs = entry.release not in (None, entry.paper)
+        why = f"The public release has {entry.release:,}." if differs else ""
+        made.append(((*cells, f"{entry.paper:,}"), why))
+    return made
+
+
+def footnotes(data_dir: str | None) -> dict[str, int]:
+    """Number of each reason to doubt."""
+    reasons = dict.fromkeys(why for _, why in rows(data_dir) if why)
+    return {why: number for number, why in enumerate(reasons, 1)}
+
+
+def markdown(data_dir: str | None) -> str:
+    """The table, its remarks and footnotes."""
+    notes = footnotes(data_dir)
+    lines = [HEAD]
+    for cells, why in rows(data_dir):
+        lines.append((*cells[:-1], cells[-1] + (f"{DOUBT}{notes[why]}" if why else "")))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    lines.insert(1, tuple("-" * width for width in widths))
+    told = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    below = [f"{DOUBT}{number} {why}" for why, number in notes.items()]
+    return "\n".join([f"{NAME}: {ABOUT}", "", *told, "", *SAID, *below])
+
+
+def write(data_dir: str | None, folder: Path) -> None:
+    """`table-f.1.md` and `.csv`."""
+    path = folder / f"{slug(NAME)}.md"
+    with files.atomic(path) as file:
+        file.write(f"{markdown(data_dir)}\n".encode())
+    lines = csv.writer(text := io.StringIO(newline=""))
+    lines.writerow((*HEAD, "doubted"))
+    lines.writerows((*cells, why) for cells, why in rows(data_dir))
+    with files.atomic(path.with_suffix(".csv")) as file:
+        file.write(text.getvalue().encode())
+
+
+def pool(data_dir: str | None) -> Iterator[str]:
+    """Names of the datasets of pretraining that are prepared here."""
+    found = on_disk(data_dir)
+    known = (e for e in catalogue.load().values() if e.kind in ("patch", "slides") and e.pool)
+    yield from (entry.name for entry in known if entry.id in found)

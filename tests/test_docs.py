@@ -1,5 +1,6 @@
 """What the pages say: commands, options, defaults, reason codes, links, rooms, a measured table."""
 
+import argparse
 import ast
 import dataclasses
 import importlib
@@ -182,6 +183,17 @@ def check_features(monkeypatch, arguments):
             parsed(monkeypatch, function, *arguments, "--help")
 
 
+def check_paper(monkeypatch, arguments):
+    module = importlib.import_module("histo_jax.paper.__main__")
+    flags, overrides = parsed(monkeypatch, module.arguments, *arguments)
+    setup = module.setup_of(
+        argparse.Namespace(**vars(flags) | {"imagenet": None, "slides": None}),
+        module.given(overrides),
+    )
+    items = [name for text in flags.items for name in module.find(text)]
+    assert flags.list or flags.miniature or module.asked(items, setup) or items
+
+
 def check_doctor(monkeypatch, arguments):
     with pytest.raises(SystemExit, match="^0$"):
         importlib.import_module("histo_jax.doctor").main([*arguments, "--help"])
@@ -238,6 +250,7 @@ CHECKS = {
     ("python", "-m", "histo_jax.doctor"): check_doctor,
     ("python", "-m", "histo_jax.sweeps"): check_sweeps,
     ("python", "-m", "histo_jax.features"): check_features,
+    ("python", "-m", "histo_jax.paper"): check_paper,
     ("python",): check_benchmark,
     ("tfds", "build"): check_tfds,
     ("make",): check_make,

@@ -43,8 +43,17 @@ ROOMS = {
     ),
     "sweeps": (("config", "data", "training"), ("matplotlib",)),
     "paper": (
-        ("config", "sweeps", "catalogue", "data", "training", "evaluation", "models", "weights",
-         "pages"),
+        (
+            "config",
+            "sweeps",
+            "catalogue",
+            "data",
+            "training",
+            "evaluation",
+            "models",
+            "weights",
+            "pages",
+        ),
         ("numpy", "PIL", "yaml"),
     ),
     "features": (

@@ -1,21 +1,26 @@
 """The paper's tables: its numbers, what each needs, what is shown of runs that are there or not."""
 
 import csv
+import dataclasses
 import statistics
 import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from histo_jax import files
+from histo_jax.data.images import read_whole
+from histo_jax.data.prepared import open_prepared
 from histo_jax.paper import __main__ as command
-from histo_jax.paper import cells, found, numbers, page, plan, run, show
+from histo_jax.paper import cells, datasets, found, montage, numbers, page, plan, run, show
 from histo_jax.paper.cells import GRIDS, STARTS, Setup
 from histo_jax.sweeps import grid
 from histo_jax.sweeps import run as sweeps
-from tests import commands
-from tests.prepared_sets import refused
+from tests import browser, commands
+from tests.prepared_sets import make_set, refused
 
 TABLES = numbers.load()
 ROUNDED = 0.1 + 1e-9  # a printed mean of printed numbers: .05 for the one, .05 for the others
@@ -349,3 +354,79 @@ def test_hours_by_what_was_timed_else_by_the_rate(setup):
     files.write_json(place / "run/card.json", {"encoder": "resnet18"})
     files.append_line(place / "run/timing.jsonl", {"step": 1, "images_per_s": 16})
     assert plan.hours(todo, found.look(setup), 32.0) == pytest.approx(by_rate + 1)
+
+
+# Figures, and the page.
+
+
+def test_clusters_are_made_by_the_features_commands(setup, tmp_path, monkeypatch):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    here = dataclasses.replace(setup, slides=slides)
+    jobs = list(command.commands(["Fig. 5", "Fig. 6"], here))
+    assert [job.about.split()[0] for job in jobs] == ["train", "features", "3,000"]
+    extract, cluster = (list(map(str, job.command)) for job in jobs[1:])
+    assert extract[:3] == [*cluster[:2], "extract"] == ["-m", "histo_jax.features", "extract"]
+    assert str(jobs[0].command[4]) in extract and str(slides) in extract
+    assert cluster[2] == "cluster" and extract[-1] == cluster[3] and "1000:10000:500" in cluster
+    ran = []
+    monkeypatch.setattr(sweeps, "perform", lambda place, *_: ran.append(place.name) or True)
+    run.do(jobs[0])
+    for name in ("Fig. 5", "Fig. 5"):
+        assert command.make([name], here) == 0
+    assert ran == [jobs[0].place.name, "extracting", "clustering"]
+    assert list(command.commands(["Fig. 6"], here)) == []
+    assert list(command.commands(["Fig. 5"], setup)) == []  # no slides, nothing to do
+
+
+def test_patches_evenly_from_every_set(tmp_path):
+    names = {"auto": ("histo_patches/a", "histo_patches/b"), "histo_wsi/camelyon17": "histo_wsi/c"}
+    for number, name in enumerate(("histo_patches/a", "histo_patches/b", "histo_wsi/c")):
+        make_set(tmp_path / "data", name, 40, seed=number)
+    setup = Setup(tmp_path / "runs", str(tmp_path / "data"), names=names)
+    montage.write(setup)
+    both, one = (Image.open(path) for path in montage.paths(setup).values())
+    assert both.size == one.size == (6 * 96 + 5 * 4,) * 2
+    sets = [open_prepared(setup.data_dir, name) for name in names["auto"]]
+    for made, patch in zip([*sets, *sets], montage._in_turn(tuple(sets)), strict=False):
+        every = read_whole(made, np.arange(made.n))
+        ours = [np.asarray(Image.fromarray(image).resize((96, 96)), float) for image in every]
+        assert min(np.abs(patch - image).mean() for image in ours) < 1
+
+
+def test_datasets_beside_the_papers_counts(tmp_path):
+    rows = datasets.rows(str(tmp_path))
+    counts = [int(cells[-1].replace(",", "")) for cells, _ in rows]
+    assert len(rows) == 56 and sum(counts[:22]) == 39_035 and sum(counts[22:]) == 24_923
+    assert all(cells[4] == "not here" for cells, _ in rows)
+    by_name = {cells[0]: why for cells, why in rows}
+    assert by_name["andrewjanowczyk epi"] == "The public release has 42."
+    assert by_name["AML-Cytomorphology LMU"] == ""
+    datasets.write(str(tmp_path), tmp_path)
+    assert "| 125!1 " in (tmp_path / "table-f.1.md").read_text()
+
+
+def test_the_page_shows_both_numbers_and_nothing_that_is_not_there(setup):
+    half = dataclasses.replace(setup, draws=3, shares=(0.5, 1.0))
+    run.run(command.asked(["Fig. 4"], half), half)
+    seen = browser.assert_readable(page.write(half, found.look(half)))
+    text = " ".join(seen.text.split())
+    assert "61.0 ± 1.0 64.5" in text and "2,490.7!1" in text and "not run" in text
+    assert 'Not run. python -m histo_jax.paper "Fig. 2"' in text
+    assert "1 of 6 figures are drawn" in text and "These numbers mean nothing" not in text
+    tiny = browser.assert_readable(page.write(half, found.look(half), {"steps": 4}))
+    assert "These numbers mean nothing" in tiny.text
+
+
+@pytest.mark.slow
+def test_the_miniature_makes_everything(tmp_path):
+    """As `docs/paper.md` says it does, in so many evaluations."""
+    out = tmp_path / "miniature"
+    done = commands.run(
+        sys.executable, "-m", "histo_jax.paper", "--miniature", out, timeout=3600
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    seen = browser.assert_readable(out / "paper.html")
+    text = " ".join(seen.text.split())
+    assert "553 of 553 numbers of the tables" in text and "6 of 6 figures are drawn" in text
+    assert "not run" not in text and "failed" not in text

@@ -6,6 +6,7 @@ Hardware: four P100 there.
 
     python -m histo_jax.sweeps configs/paper/crop_jitter.py --dry-run
     python -m histo_jax.sweeps configs/paper/crop_jitter.py:demo      # drawn tissue
+    python -m histo_jax.paper "Table D.11" "Fig. C.7"
 """
 
 JITTER = ("none", "light", "medium", "heavy")

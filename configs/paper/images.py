@@ -5,6 +5,7 @@ own rule (docs/training.md).
 
     python -m histo_jax.sweeps configs/paper/images.py --dry-run
     python -m histo_jax.sweeps configs/paper/images.py:demo      # drawn tissue, equal steps
+    python -m histo_jax.paper "Table 3" "Table D.10"
 """
 
 

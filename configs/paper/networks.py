@@ -1,10 +1,11 @@
 """Four networks (paper, Tables 1, 2, D.7 and D.8, Figs. 3 and 4).
 
 Paper: ResNet-18, -34, -50 and -101 after SimCLR; of how much data it doesn't say, its other tables
-tell that it is 1 % of the pool. Beside them it has the same networks untrained and from ImageNet:
-`python -m histo_jax.paper "Table 1"`. Hardware: four P100 there.
+tell that it is 1 % of the pool. Beside them it has the same networks untrained and from ImageNet,
+which only the second command adds. Hardware: four P100 there.
 
     python -m histo_jax.sweeps configs/paper/networks.py --dry-run
+    python -m histo_jax.paper "Table 1" "Fig. 3" --imagenet weights/
 """
 
 PAPER = {18: 77.0, 34: 77.9, 50: 76.9, 101: 76.2}

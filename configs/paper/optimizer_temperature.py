@@ -6,6 +6,7 @@ optimisers at three temperatures, `:all` is what the text says was compared. Rat
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py --dry-run
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py:all --dry-run
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py:demo      # drawn tissue
+    python -m histo_jax.paper "Table C.6"
 """
 
 TEMPERATURES = (0.05, 0.1, 0.5)

@@ -4,6 +4,7 @@ Build `histo_patches` with the variants 10x, 20x, 40x of idcgrade_databiox, and 
 `python -m histo_jax.catalogue idcgrade_databiox` has the commands.
 
     python -m histo_jax.sweeps configs/paper/resolution.py --dry-run
+    python -m histo_jax.paper "Table 4" "Table D.9"
 """
 
 NAME = "histo_patches/idcgrade_databiox"

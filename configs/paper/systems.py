@@ -6,6 +6,7 @@ so that number is not trusted here. The network of CPC has layer norm, the other
 python -m histo_jax.sweeps configs/paper/systems.py --dry-run
 python -m histo_jax.sweeps configs/paper/systems.py:demo      # ResNet-18 on drawn tissue
 python -m histo_jax.sweeps configs/paper/systems.py:nuclei    # benchmarks/nuclei.py has the patches
+python -m histo_jax.paper "Table E.12"
 """
 
 SYSTEMS = {

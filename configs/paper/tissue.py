@@ -1,6 +1,7 @@
 """From which organ (paper, Table 5): about 4,000 images each.
 
 python -m histo_jax.sweeps configs/paper/tissue.py --dry-run
+python -m histo_jax.paper "Table 5"
 """
 
 SETS = {

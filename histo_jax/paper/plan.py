@@ -1,12 +1,14 @@
 """What is left to do for some numbers, what of it can be done here, and how long it takes."""
 
 import dataclasses
+import functools
 import shlex
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from histo_jax import config as options
 from histo_jax import files
 from histo_jax.data import mixture, prepared
 from histo_jax.errors import HistoError
@@ -79,7 +81,7 @@ def plan(
     here = set(prepared.list_prepared(setup.data_dir))
     train: dict[str, Source] = {}
     missing: dict[str, dict[str, None]] = {}
-    ask, sets, blocked = [], {}, 0
+    ask, blocked = [], 0
     for question in asked:
         source, dataset = question.source, setup.dataset(question.task)
         failed = source.id in found.words or key(question, setup) in found.failed
@@ -91,7 +93,7 @@ def plan(
             lacks.append(("ImageNet's weights", source.config.model.encoder))
         new = source.kind == "trained" and source.id not in found.runs
         if new:
-            lacks += [("for pretraining", what) for what in _without(source, here, sets)]
+            lacks += [("for pretraining", what) for what in _without(source, here)]
         for kind, what in lacks:
             missing.setdefault(kind, {})[what] = None
         blocked += bool(lacks)
@@ -101,7 +103,7 @@ def plan(
                 train[source.id] = source
     for source in more:
         failed = source.id in found.words and not retry
-        lacks = _without(source, here, sets)
+        lacks = _without(source, here)
         if source.id not in found.runs and not failed and not lacks:
             train[source.id] = source
         for what in lacks:
@@ -110,18 +112,23 @@ def plan(
     return Plan(list(train.values()), ask, named, blocked)
 
 
-def _without(source: Source, here: set[str], known: dict) -> list[str]:
-    """What data a training lacks; `known` keeps what was asked before."""
-    data = source.config.data
-    if data not in known:
-        names = () if isinstance(data.datasets, str) else [name for name, _ in data.datasets]
-        known[data] = [n for n in names if not set("*?[") & set(n) and n not in here]
+def _without(source: Source, here: set[str]) -> list[str]:
+    """What data a training lacks."""
+    sets = source.config.data.datasets
+    names = [] if isinstance(sets, str) else [name for name, _ in sets]
+    lacks = [name for name in names if not set("*?[") & set(name) and name not in here]
+    if not lacks:
         try:
-            if not known[data]:
-                mixture.open_run(source.config)
+            _images(source.config.data, source.config.seed)
         except HistoError as error:
-            known[data] = [error.what]
-    return known[data]
+            return [error.what]
+    return lacks
+
+
+@functools.cache
+def _images(data: options.Data, seed: int) -> int:
+    """How many images a run reads; opening many sets takes a while."""
+    return mixture.open_run(options.Config(seed=seed, data=data)).n
 
 
 def imagenet(source: Source, setup: Setup) -> Path | None:
@@ -228,7 +235,7 @@ def hours(sources: list[Source], found: Found, rate: float | None) -> float | No
         measured.setdefault(encoder, []).extend(
             line["images_per_s"] for line in lines if "images_per_s" in line
         )
-    total, images = 0.0, {}
+    total = 0.0
     for source in sources:
         config, encoder = source.config, source.config.model.encoder
         known = measured.get(encoder)
@@ -236,9 +243,7 @@ def hours(sources: list[Source], found: Found, rate: float | None) -> float | No
         speed = statistics.median(known) if known else rate and rate / cost
         if not speed:
             return None
-        if config.data not in images:
-            images[config.data] = mixture.open_run(config).n
-        steps = planned_steps(config, images[config.data])
+        steps = planned_steps(config, _images(config.data, config.seed))
         total += steps * config.data.batch_size / speed / 3600
     return total
 

@@ -11,7 +11,8 @@ from histo_jax.paper.show import DOUBT, slug
 
 NAME = "Table F.1"
 ABOUT = "The datasets of pretraining: patches, or slides"
-HEAD = ("dataset", "organ", "resolution", "stain", "here", "paper")
+HEAD = ("dataset", "organ", "resolution", "stain", "here", "release", "paper")
+DIFFERS = "The public release has another count."
 # What the paper says of all of them.
 SAID = (
     "The text counts 57 datasets, the table has 56 rows; one caption says 60.",
@@ -20,38 +21,30 @@ SAID = (
 )
 
 
-def rows(data_dir: str | None) -> list[tuple[tuple[str, ...], str]]:
-    """Each dataset's cells as `HEAD`, and why the paper's number is doubted or an empty text."""
+def rows(data_dir: str | None) -> list[tuple[tuple[str, ...], bool]]:
+    """Each dataset's cells as `HEAD`, and whether the paper's number is doubted."""
     found = on_disk(data_dir)
     made = []
     for entry in catalogue.load().values():
         if entry.kind not in ("patch", "slides") or not entry.pool:
             continue
         here = f"{found[entry.id]:,}" if entry.id in found else "not here"
-        cells = (entry.name, entry.organ, entry.magnification, entry.stain, here)
-        differs = entry.release not in (None, entry.paper)
-        why = f"The public release has {entry.release:,}." if differs else ""
-        made.append(((*cells, f"{entry.paper:,}"), why))
+        release = "unknown" if entry.release is None else f"{entry.release:,}"
+        cells = (entry.name, entry.organ, entry.magnification, entry.stain, here, release)
+        doubted = entry.release not in (None, entry.paper)
+        made.append(((*cells, f"{entry.paper:,}"), doubted))
     return made
 
 
-def footnotes(data_dir: str | None) -> dict[str, int]:
-    """Number of each reason to doubt."""
-    reasons = dict.fromkeys(why for _, why in rows(data_dir) if why)
-    return {why: number for number, why in enumerate(reasons, 1)}
-
-
 def markdown(data_dir: str | None) -> str:
-    """The table, its remarks and footnotes."""
-    notes = footnotes(data_dir)
+    """The table and its remarks."""
     lines = [HEAD]
-    for cells, why in rows(data_dir):
-        lines.append((*cells[:-1], cells[-1] + (f"{DOUBT}{notes[why]}" if why else "")))
+    for cells, doubted in rows(data_dir):
+        lines.append((*cells[:-1], cells[-1] + DOUBT * doubted))
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
     lines.insert(1, tuple("-" * width for width in widths))
     told = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    below = [f"{DOUBT}{number} {why}" for why, number in notes.items()]
-    return "\n".join([f"{NAME}: {ABOUT}", "", *told, "", *SAID, *below])
+    return "\n".join([f"{NAME}: {ABOUT}", "", *told, "", *SAID, f"{DOUBT} {DIFFERS}"])
 
 
 def write(data_dir: str | None, folder: Path) -> None:
@@ -61,7 +54,7 @@ def write(data_dir: str | None, folder: Path) -> None:
         file.write(f"{markdown(data_dir)}\n".encode())
     lines = csv.writer(text := io.StringIO(newline=""))
     lines.writerow((*HEAD, "doubted"))
-    lines.writerows((*cells, why) for cells, why in rows(data_dir))
+    lines.writerows((*cells, DIFFERS if doubted else "") for cells, doubted in rows(data_dir))
     with files.atomic(path.with_suffix(".csv")) as file:
         file.write(text.getvalue().encode())
 

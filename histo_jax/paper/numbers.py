@@ -11,8 +11,8 @@ FILE = Path(__file__).with_name("numbers.yaml")
 # Columns: heading.
 COLUMNS = {
     "bach": "BACH", "nct": "NCT", "breakhis": "BreakHis", "lymph": "Lymph",
-    "gleason": "Gleason2019", "cls": "mean of 5", "bpq": "BreastPathQ", "bach_seg": "BACH, masks",
-    "dp19": "DigestPath2019", "seg": "mean of 2",
+    "gleason": "Gleason2019", "cls": "mean of 5", "bpq": "BreastPathQ, L1",
+    "bach_seg": "BACH masks", "dp19": "DigestPath2019", "seg": "mean of 2",
 }  # fmt: skip
 MEANS = {"cls": ("bach", "nct", "breakhis", "lymph", "gleason"), "seg": ("bach_seg", "dp19")}
 

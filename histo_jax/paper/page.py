@@ -96,7 +96,7 @@ def _table(shown: Shown) -> dict[str, Any]:
             }
         )
         before = first
-    lines = [("", line) for line in show.told(shown) if not line.startswith(DOUBT)]
+    lines = [("", line) for line in show.told(shown)]
     lines += [(f"{DOUBT}{n}", why) for n, why in enumerate(shown.footnotes, 1)]
     return {
         "id": show.slug(table.name), "name": table.name, "about": table.about, "labels": labels,
@@ -140,11 +140,8 @@ def _clustered(name: str, setup: Setup) -> dict[str, Any]:
 
 
 def _datasets(setup: Setup) -> dict[str, Any]:
-    notes = datasets.footnotes(setup.data_dir)
-    rows = [(row, notes.get(why, 0)) for row, why in datasets.rows(setup.data_dir)]
-    lines = [("", line) for line in datasets.SAID]
-    lines += [(f"{DOUBT}{number}", why) for why, number in notes.items()]
-    here = len(list(datasets.pool(setup.data_dir)))
+    rows, here = datasets.rows(setup.data_dir), len(list(datasets.pool(setup.data_dir)))
+    lines = [("", line) for line in datasets.SAID] + [(DOUBT, datasets.DIFFERS)]
     return {"about": datasets.ABOUT, "head": datasets.HEAD, "rows": rows, "notes": lines,
             "here": here}  # fmt: skip
 

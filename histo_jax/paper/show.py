@@ -67,7 +67,9 @@ def markdown(shown: Shown) -> str:
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    return "\n".join([f"{table.name}: {table.about}", "", *rows, "", *told(shown)])
+    below = ["Ours ± standard deviation, in brackets the paper's.", *told(shown)]
+    below += [f"{DOUBT}{number} {why}" for number, why in enumerate(shown.footnotes, 1)]
+    return "\n".join([f"{table.name}: {table.about}", "", *rows, "", *below])
 
 
 def _paper(cell: Cell) -> str:
@@ -75,17 +77,13 @@ def _paper(cell: Cell) -> str:
 
 
 def told(shown: Shown) -> Iterator[str]:
-    """What stands below a table."""
+    """What stands below a table, but for the footnotes."""
     table = shown.table
-    units = "macro-F1 in percent"
-    if "bpq" in table.columns:
-        units += "; BreastPathQ: mean absolute error in percent points, lower is better"
-    yield f"Ours ± standard deviation (the paper's). {units}."
+    more = "; BreastPathQ: mean absolute error in percent points, lower is better"
+    yield f"Macro-F1 in percent{more if 'bpq' in table.columns else ''}."
     if table.note:
         yield table.note
     yield from shown.remarks
-    for number, why in enumerate(shown.footnotes, 1):
-        yield f"{DOUBT}{number} {why}"
 
 
 def write(shown: Shown, folder: Path) -> None:

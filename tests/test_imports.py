@@ -54,7 +54,7 @@ ROOMS = {
             "weights",
             "pages",
         ),
-        ("numpy", "PIL", "yaml"),
+        ("numpy", "PIL", "yaml", "safetensors"),
     ),
     "features": (
         ("models", "data", "slides", "training", "config", "pages", "weights", "evaluation"),

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
+from histo_jax import files
 from histo_jax.data import raw
 from histo_jax.data.demo_set import DemoConfig, DemoPatchesConfig
 from histo_jax.data.drawn.slides import draw_slides
@@ -19,7 +21,7 @@ from histo_jax.evaluation.floors import shapes
 from histo_jax.models import build_encoder
 from histo_jax.paper.cells import Setup
 from histo_jax.sweeps.run import ROOT
-from histo_jax.weights import save
+from histo_jax.weights.exporting import state_dict
 
 SIZE, WIDTH, STEPS = 32, 4, 4  # pixels a side, channels of the stem, updates
 NETWORKS = ("resnet18", "resnet34", "resnet50", "resnet101")
@@ -27,7 +29,7 @@ TRAIN = {
     "model.width": WIDTH, "data.image_size": SIZE, "data.batch_size": 16, "data.cache": "raw",
     "augment.placement": "device", "training.total_steps": STEPS, "optimizer.warmup_epochs": 0,
 }  # fmt: skip
-SCORE = {"image_size": SIZE, "supervised.epochs": 2, "supervised.batch_size": 32}
+SCORE = {"image_size": SIZE, "supervised.epochs": 1, "supervised.batch_size": 32}
 # Drawn slides, µm a pixel of their tiles: of pretraining, and with classes.
 POOL = {"breast": 1.0, "lymph_nodes": 1.0, "prostate": 1.0, "10x": 1.0, "20x": 0.5, "40x": 0.25}
 CLASSES = {"bach": 1.0, "nct_crc": 1.0, "breakhis": 1.0, "lymph": 1.0, "gleason2019": 1.0}
@@ -57,7 +59,7 @@ def setup(out: Path) -> Setup:
         folder=out, data_dir=str(out / "data"), imagenet=out / "imagenet", slides=out / "slides",
         train={name: str(value) for name, value in TRAIN.items()},
         score={name: str(value) for name, value in SCORE.items()},
-        names=names, together=100, repeats=2, draws=2, shares=(0.25, 1.0), clusters=12,
+        names=names, together=100, repeats=1, draws=2, shares=(0.25, 1.0), clusters=12,
         elbow="4:16:4",
     )  # fmt: skip
 
@@ -93,21 +95,19 @@ def _configs() -> Iterator[tuple[str, Any]]:
         how = {"mpp": mpp, "upsample": mpp < 0.5, "max_tiles": 8, "tile_size": 64}
         yield "histo_demo", DemoConfig(name=name, slides=12, seed=seed, **how)
     for seed, name in enumerate(PATCHES):
-        config = DemoPatchesConfig(name=name, patients=4, size=SIZE, seed=seed)
+        config = DemoPatchesConfig(name=name, patients=3, size=SIZE, seed=seed)
         yield "histo_demo_patches", config
 
 
 def supervised(folder: Path) -> None:
-    """Files that stand for ImageNet's: networks nobody trained."""
+    """Files that stand for torchvision's: networks nobody trained."""
     for seed, name in enumerate(NETWORKS):
         path = folder / f"{name}-drawn.safetensors"
         if not path.exists():
             empty, rng = shapes(build_encoder(name, width=WIDTH)), np.random.default_rng(seed)
-            card = {
-                "encoder": name, "width": WIDTH, "image_size": SIZE, "mean": [0.5] * 3,
-                "std": [0.5] * 3, "datasets": [],
-            }  # fmt: skip
-            save(_weights(empty["params"], rng), _weights(empty["batch_stats"], rng), card, path)
+            trees = _weights(empty["params"], rng), _weights(empty["batch_stats"], rng)
+            with files.atomic(path) as file:
+                file.write(safetensors.numpy.save(state_dict(*trees, name, WIDTH)))
 
 
 def _weights(empty: dict, rng: np.random.Generator) -> dict:

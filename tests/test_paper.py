@@ -165,7 +165,7 @@ def test_names_as_people_write_them():
 
 def test_the_list_without_any_data(tmp_path):
     done = commands.run(
-        sys.executable, "-m", "histo_jax.paper", "--list", "Table 1", "Fig. 2",
+        sys.executable, "-m", "histo_jax.paper", "--list", "Table 1", "Fig. 2", "Fig. 6",
         "--folder", tmp_path / "runs", f"--config.data.dir={tmp_path}",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -174,6 +174,8 @@ def test_the_list_without_any_data(tmp_path):
         "labelled sets: bach/default, nct_crc/default",
         "ImageNet's weights: resnet18, resnet34, resnet50, resnet101",
         "for pretraining: no prepared set histo_wsi/* or histo_patches/* in",
+        "pictures of the pool and of histo_wsi/camelyon17: waiting",
+        "1 encoder to pretrain, 0 done; missing here: slides (--slides FOLDER)",
         "0 of the paper's 56 datasets of pretraining are prepared here",
     ):
         assert line in done.stdout, done.stdout

@@ -281,6 +281,30 @@ def test_failed_cells_are_results_and_tried_again_on_demand(tmp_path, monkeypatc
         list(run.run(sweep, cells, tmp_path / "other"))
 
 
+def test_a_sweep_that_is_stopped_stops(tmp_path, monkeypatch):
+    """Also where the command it runs doesn't know how to save: that is no failure of the cell."""
+    sweep = loaded(tmp_path)
+    (tmp_path / "train.py").write_text(
+        "import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    )
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    cells = grid.cells(sweep)
+    with pytest.raises(run.errors.Resume, match="run the same command again"):
+        list(run.run(sweep, cells, tmp_path / "out"))
+    assert {run.state(sweep, cell, tmp_path / "out").word for cell in cells} == {"waiting"}
+
+
+def test_an_official_split_counts_for_the_drawn_one(tmp_path):
+    sweep = loaded(tmp_path)
+    (cell, *_) = grid.cells(sweep)
+    done(sweep, cell, tmp_path, ssl=0.8)
+    (path,) = (tmp_path / cell.folder).glob("*/report.json")
+    report = files.read_json(path)
+    report["scores"][0]["split_by"] = "official"
+    files.write_json(path, report)
+    assert table.rows(sweep, [cell], tmp_path)[0].values == {"histo_demo/tiny": [80.0]}
+
+
 def test_another_process_at_a_cell_is_left_alone(tmp_path, monkeypatch):
     sweep = loaded(tmp_path)
     cells = grid.cells(sweep)

@@ -197,7 +197,7 @@ def _told(
     tables = numbers.load()
     yield f"{item}: {tables[item].about}" if item in tables else item
     if not questions:
-        yield "    no evaluations"
+        yield f"    {_without_questions(item, setup, found)}"
         return
     sources = list(trainings(questions))
     done = sum(not unanswered(q, setup, found) for q in questions)
@@ -212,6 +212,19 @@ def _told(
         takes = plans.hours(todo.train, found, rate)
         known = "unknown, give --rate" if takes is None else f"about {takes:,.1f}"
         yield f"    hours of the {len(todo.train)} trainings that can be run: {known}"
+
+
+def _without_questions(item: str, setup: Setup, found: Found) -> str:
+    if item in clusters.FIGURES:
+        there = clusters.encoder(setup).id in found.runs
+        encoder = f"1 encoder to pretrain, {int(there)} done"
+        if setup.slides is None:
+            return f"{encoder}; missing here: slides (--slides FOLDER)"
+        return f"{encoder}; features and clusters: {clusters.jobs(setup, found)[-1].word}"
+    if item == datasets.NAME:
+        return "counts alone, nothing to run"
+    done = all(path.exists() for path in montage.paths(setup).values())
+    return f"pictures of the pool and of {montage.PARTS['b']}: {'done' if done else 'waiting'}"
 
 
 if __name__ == "__main__":

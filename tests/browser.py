@@ -58,6 +58,7 @@ def look(
     """Opens `path` in a window of that width and colour scheme; `shot` keeps a picture of it."""
     window = {"width": width, "height": 900}
     tab = opened.new_page(viewport=window, color_scheme=scheme)
+    tab.set_default_timeout(120_000)  # ms: the machine may be busy
     errors, requests = [], []
     tab.on("console", lambda message: errors.append(message.text))
     tab.on("pageerror", lambda error: errors.append(str(error)))

@@ -353,5 +353,5 @@ PARTS = [
     Case(31, "empty", lambda p: os.truncate(p, 0), "damaged-part", "not a whole part: File is not a zip file (delete it and run again)"),
     Case(31, "cut", cut_off(lambda p: None, 30), "damaged-part", "not a whole part: File is not a zip file (delete it and run again)"),
     Case(31, "text", lambda p: p.write_bytes(b"{}"), "damaged-part", "not a whole part: File is not a zip file (delete it and run again)"),
-    Case(33, "flipped tile", lambda p: p.write_bytes(flip_in(p.read_bytes(), b"\xff\xd9")), "damaged-part", "not a whole part: Bad CRC-32 for file '….jpg' (delete it and run again)"),
+    Case(33, "flipped tile", lambda p: p.write_bytes(flip_in(p.read_bytes(), b"\xff\xd9PK\x03\x04")), "damaged-part", "not a whole part: Bad CRC-32 for file '….jpg' (delete it and run again)"),
 ]  # fmt: skip

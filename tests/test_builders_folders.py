@@ -114,5 +114,5 @@ def test_whole_numbers_of_json_are_numbers():
 def test_every_option_of_the_cut_can_be_given():
     import dataclasses
 
-    ours = {field.name for field in dataclasses.fields(config.SlideConfig)} | {"size"}
+    ours = {field.name for field in dataclasses.fields(config.SlideConfig)} | {"size", "thumbnail"}
     assert {field.name for field in dataclasses.fields(TileRule)} <= ours

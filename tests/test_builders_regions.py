@@ -77,6 +77,7 @@ def test_what_is_left_out_is_said(slides, tmp_path, capsys):
     assert "warning: only" not in told
 
 
+@pytest.mark.slow
 def test_equal_with_more_workers_and_after_a_stop(slides, built, tmp_path, monkeypatch):
     cut_slides = slide_set.cut_slides
 
@@ -165,6 +166,7 @@ def test_names_are_hidden_on_demand(slides, tmp_path):
     assert made.card["classes"] == ["stroma", "tumour"]
 
 
+@pytest.mark.slow
 def test_copies_with_other_regions_are_refused(mine):
     slides, data = mine
     shutil.copy(slides / "a.tif", slides / "copy.tif")

@@ -297,6 +297,7 @@ def test_the_summary_is_the_mean_and_its_interval():
     assert rows["clusters"]["gain_ci"] == pytest.approx([0.1 - half, 0.1 + half])
 
 
+@pytest.mark.slow
 def test_the_curve_is_written(known_set, tmp_path, capsys):
     folder, _ = known_set
     flags = [folder, "--dataset", "b/c", "--n", 4, "--rounds", 3, "--seeds", 5]

@@ -147,6 +147,7 @@ def test_sheets_have_a_yellow_box_of_three_for_every_cluster(made):
     assert Image.open(made / "random.png").size == Image.open(made / "balanced.png").size
 
 
+@pytest.mark.slow
 def test_pages_read_well(made, features, numbers):
     run(features, made, "--k", "4", "--elbow", "2:6:1")
     seen = browser.assert_readable(made / "clusters.html")

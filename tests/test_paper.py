@@ -381,6 +381,7 @@ def test_clusters_are_made_by_the_features_commands(setup, tmp_path, monkeypatch
     assert list(command.commands(["Fig. 5"], setup)) == []  # no slides, nothing to do
 
 
+@pytest.mark.slow
 def test_patches_evenly_from_every_set(tmp_path):
     names = {"auto": ("histo_patches/a", "histo_patches/b"), "histo_wsi/camelyon17": "histo_wsi/c"}
     for number, name in enumerate(("histo_patches/a", "histo_patches/b", "histo_wsi/c")):

@@ -99,6 +99,7 @@ def test_equal_with_more_workers_and_after_a_stop(slides, built, tmp_path, monke
     np.testing.assert_array_equal(again.table["key"], built.table["key"])
 
 
+@pytest.mark.slow
 def test_other_regions_are_refused_and_cut_anew_on_demand(mine, built):
     slides, data = mine
     parts = {p: p.stat().st_mtime_ns for p in (data / ".parts/histo_wsi-lab").glob("*.zip")}
@@ -113,6 +114,7 @@ def test_other_regions_are_refused_and_cut_anew_on_demand(mine, built):
         folder_builders.build("histo_wsi", slides, data, **OPTIONS | {"regions": None})
 
 
+@pytest.mark.slow
 def test_regions_of_one_more_slide_extend_the_set(mine):
     slides, data = mine
     geojson(slides / "c.geojson", feature([box(0, 0, 64, 64)], "fat"))
@@ -141,6 +143,7 @@ def test_a_bad_file_costs_its_slide_alone(mine, capsys):
     assert "export the regions again" in page and "b.geojson: feature 1 reaches" in page
 
 
+@pytest.mark.slow
 def test_slides_without_a_usable_region_are_remarked(mine, capsys):
     slides, data = mine
     geojson(slides / "a.geojson", feature([box(0, 0, 64, 64)]))
@@ -153,6 +156,7 @@ def test_slides_without_a_usable_region_are_remarked(mine, capsys):
     assert counted(made) == {("b.tif", "tumour"): 4}
 
 
+@pytest.mark.slow
 def test_names_are_hidden_on_demand(slides, tmp_path):
     (tmp_path / "in").mkdir()
     for path in slides.iterdir():

@@ -129,6 +129,7 @@ def losses(workdir):
 SHORT = ("--config.training.total_steps=3", "--config.optimizer.warmup_epochs=0")
 
 
+@pytest.mark.slow
 def test_raw_cache_without_tensorflow_on_other_devices(data, tmp_path):
     """What must not change the numbers does not: cache, placement, mapper, devices, TensorFlow."""
     common = ["--config", commands.TINY, f"--config.data.dir={data}", *SHORT]

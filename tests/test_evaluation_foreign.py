@@ -89,6 +89,7 @@ def test_features_are_matched_by_key(tmp_path):
         given.of(np.array(["a", "d"]))
 
 
+@pytest.mark.slow
 def test_everybody_stands_in_one_table(world, exported, tmp_path):  # noqa: F811
     """A file of ours, features of others, an ImageNet floor, untrained networks of two kinds."""
     world.set = prepared()

@@ -160,6 +160,7 @@ def test_the_list_comes_back_as_labels(folder, tmp_path, by, capsys):
     assert len(listed(tmp_path / "rest.csv")) == 100  # all that is left
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_tiles(folder, tmp_path):
     run(folder, "--n", 9, "--out", tmp_path / "next.csv")
     seen = browser.assert_readable(tmp_path / "next.html")

@@ -243,6 +243,7 @@ def test_a_folder_holds_one_kind_of_features(
     assert contents(tmp_path / "out") == contents(made)
 
 
+@pytest.mark.slow
 def test_other_features_are_replaced_where_asked(made, slides, checkpoint, tmp_path):
     shutil.copytree(made, tmp_path / "out")
     flags = asked(checkpoint, slides, tmp_path / "out", "--pictures", 12, "--max-tiles", 9)
@@ -279,6 +280,7 @@ def test_nothing_but_bad_slides_is_a_failure(checkpoint, tmp_path):
         run(*asked(checkpoint, tmp_path, tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_what_a_bigger_build_is_told_fits_this_command(checkpoint, tmp_path, capsys):
     files.write_slide(tmp_path / "a.svs", files.tissue_image(256, 192), mpp=None)
     for more, remedy in (([], "by --default-mpp"), (["--default-mpp", 2], "a coarser --mpp")):

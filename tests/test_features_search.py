@@ -153,6 +153,7 @@ def test_a_tile_by_its_place(folder, tmp_path):
         assert hits(tmp_path)[0]["query"] == "k0045" and float(hits(tmp_path)[0]["distance"]) > 0
 
 
+@pytest.mark.slow
 def test_the_page_shows_queries_hits_and_places(folder, tmp_path):
     run(folder, "--key", "k0045", "k0003", "--top", 5, "--out", tmp_path)
     seen = browser.assert_readable(tmp_path / "search.html")

@@ -408,6 +408,7 @@ def test_datasets_beside_the_papers_counts(tmp_path):
     assert "| 42      | 125!   |" in (tmp_path / "table-f.1.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_page_shows_both_numbers_and_nothing_that_is_not_there(setup):
     half = dataclasses.replace(setup, draws=3, shares=(0.5, 1.0))
     run.run(command.asked(["Fig. 4"], half), half)

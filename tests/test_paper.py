@@ -419,17 +419,3 @@ def test_the_page_shows_both_numbers_and_nothing_that_is_not_there(setup):
     assert "1 of 6 figures are drawn" in text and "These numbers mean nothing" not in text
     tiny = browser.assert_readable(page.write(half, found.look(half), {"steps": 4}))
     assert "These numbers mean nothing" in tiny.text
-
-
-@pytest.mark.slow
-def test_the_miniature_makes_everything(tmp_path):
-    """As `docs/paper.md` says it does, in so many evaluations."""
-    out = tmp_path / "miniature"
-    done = commands.run(
-        sys.executable, "-m", "histo_jax.paper", "--miniature", out, timeout=3600
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    seen = browser.assert_readable(out / "paper.html")
-    text = " ".join(seen.text.split())
-    assert "546 of 546 numbers of the tables" in text and "6 of 6 figures are drawn" in text
-    assert "not run" not in text and "failed" not in text

@@ -10,6 +10,7 @@ only stages that don't need it are measured.
 """
 
 import argparse
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterator
@@ -124,10 +125,12 @@ def decode(source: Source) -> Generator[int]:
     """Bytes in memory to batches of pixels."""
     from histo_jax.data import decode
 
-    chunk = decode.CHUNK
-    parts = [source.encoded[i : i + chunk] for i in range(0, len(source.encoded), chunk)]
-    made = decode.decoded_chunks((0, 2**30), lambda c: parts[c % len(parts)], source.size)
-    for images in decode.numpy_batches(made, lambda number: None):
+    begins = itertools.cycle(range(0, len(source.encoded), source.batch))
+
+    def some(begin: int) -> list[bytes]:
+        return source.encoded[begin : begin + source.batch]
+
+    for images in decode.filled_ahead(some, begins, decode.decode_into, source.size):
         yield len(images)
 
 
@@ -158,7 +161,7 @@ def views_on_host(source: Source) -> Generator[int]:
         return inside(images, tf.cast(number, tf.int32), tf.range(chunk))
 
     made = decode.parallel_map(tf.data.Dataset.range(2**30), pairs)
-    for some in decode.numpy_batches(made, lambda number: None):
+    for some in decode.numpy_batches(made):
         yield len(some)
 
 
@@ -212,6 +215,24 @@ def stages(source: Source, flags: argparse.Namespace, timing: dict) -> dict[str,
 
 
 def decoder_alone(source: Source) -> Generator[int]:
+    """The decoder and nothing else, on as many threads: each image goes where the last one was."""
+    import simplejpeg
+
+    from histo_jax.data.decode import CHUNK
+
+    def pixels(encoded: list[bytes]) -> int:
+        out = np.empty((source.size, source.size, 3), np.uint8)
+        for one in encoded:
+            simplejpeg.decode_jpeg(one, fastdct=True, buffer=out)
+        return len(encoded)
+
+    parts = [source.encoded[i : i + CHUNK] for i in range(0, len(source.encoded), CHUNK)]
+    with ThreadPoolExecutor(measure.cores()) as pool:
+        while True:
+            yield sum(pool.map(pixels, parts))
+
+
+def tensorflow_alone(source: Source) -> Generator[int]:
     """TensorFlow's decode_jpeg and nothing else, on as many threads: the pixels are dropped."""
     from histo_jax.data import decode
 
@@ -223,61 +244,31 @@ def decoder_alone(source: Source) -> Generator[int]:
 
     data = tf.data.Dataset.from_tensor_slices(source.encoded).repeat()
     made = decode.parallel_map(data.batch(chunk, drop_remainder=True), pixels)
-    for count in decode.numpy_batches(made, lambda number: None):
+    for count in decode.numpy_batches(made):
         assert count == chunk * source.size**2 * 3
         yield chunk
 
 
-def simplejpeg_chunks(chunks: tuple[int, int], fetch: Callable, size: int) -> Any:
-    """`decode.decoded_chunks` by simplejpeg, for JPEG of the right size only."""
-    import simplejpeg
-
-    from histo_jax.data import decode
-
-    tf = decode.load_tensorflow()
-
-    def pixels(chunk: Any) -> np.ndarray:
-        encoded = fetch(int(chunk))
-        out = np.empty((len(encoded), size, size, 3), np.uint8)
-        for one, place in zip(encoded, out, strict=True):
-            simplejpeg.decode_jpeg(one, fastdct=True, buffer=place)  # as TensorFlow's default
-        return out
-
-    def decoded(chunk: Any) -> Any:
-        return tf.numpy_function(pixels, [chunk], tf.uint8)
-
-    return decode.parallel_map(tf.data.Dataset.range(*chunks), decoded)
-
-
-def ours(source: Source, views: Callable | None = None, chunks: Any = None) -> Generator[int]:
-    """Our pipeline from records, its decoder replaced where `chunks` is given; counts images."""
-    from histo_jax.data import decode
-
-    kept = decode.decoded_chunks
-    decode.decoded_chunks = chunks or kept
-    try:
-        made = source.batches(views)
-        next(made)  # builds the pipeline
-    finally:
-        decode.decoded_chunks = kept
-    for batch in made:
+def ours(source: Source, views: Callable | None = None) -> Generator[int]:
+    """Our pipeline from records; counts images."""
+    for batch in source.batches(views):
         yield len(batch["index"])
 
 
 def host(source: Source, timing: dict, bars: list) -> dict[str, Any]:
     """Read, hash, decode and batch, against decoding alone."""
+    alone = "decoder alone"
     systems = {
         "ours": ours(source),
         "ours, bytes in memory": decode(source),
-        "decode_jpeg alone": decoder_alone(source),
+        alone: decoder_alone(source),
+        "TensorFlow's decoder alone": tensorflow_alone(source),
     }
-    if measure.has("simplejpeg"):
-        systems["ours, simplejpeg"] = ours(source, chunks=simplejpeg_chunks)
     samples = measure.alternate(systems, **timing, skip=AHEAD)
-    shown(samples, "decode_jpeg alone", "images")
+    shown(samples, alone, "images")
     for name in ("ours", "ours, bytes in memory"):
-        share = measure.ratio(samples[name], samples["decode_jpeg alone"], cpu=True)
-        what = f"{name} / decode_jpeg alone, a CPU-second"
+        share = measure.ratio(samples[name], samples[alone], cpu=True)
+        what = f"{name} / {alone}, a CPU-second"
         bars.append(measure.verdict(what, share["median"], DECODER_BAR))
     return {name: measure.rates(some) for name, some in samples.items()}
 
@@ -290,8 +281,6 @@ def compare(source: Source, flags: argparse.Namespace, timing: dict, bars: list)
         return (2 * count for count in system)
 
     systems = {"ours": doubled(ours(source, made))}
-    if measure.has("simplejpeg"):
-        systems["ours, simplejpeg"] = doubled(ours(source, made, simplejpeg_chunks))
     for name in flags.peers:
         if not peers.installed(name):
             print(f"{name}: not installed")

@@ -15,7 +15,7 @@ import slide_files as files
 from PIL import Image
 
 from histo_jax import weights
-from histo_jax.data.decode import decode_images
+from histo_jax.data.decode import decode_images, decode_into
 from histo_jax.data.images import read_images
 from histo_jax.errors import HistoError
 from histo_jax.evaluation import entrants, features, floors, foreign
@@ -108,7 +108,7 @@ def test_every_tile_of_the_tissue_is_described(made, slides, network, arrays):
         assert read.keys.tolist() == [tile.key for tile in tiles]
         assert read.coords.tolist() == [[tile.x, tile.y] for tile in tiles]
         jpegs = [tile.jpeg for tile in tiles]  # decoded as for training: Pillow rounds otherwise
-        [images] = decode_images(jpegs, bytes, SIZE, 48, None)
+        [images] = decode_images(jpegs, decode_into, SIZE, 48)
         wanted = features.extract(network, "pooled", *arrays, [images], len(images))
         np.testing.assert_allclose(read.features, wanted, rtol=1e-4, atol=1e-5)
         assert np.ptp(wanted, 0).max() > 0.01

@@ -22,6 +22,7 @@ ROOMS = {
         ("catalogue", "slides", "pages"),
         (
             "tensorflow",
+            "simplejpeg",
             "tensorflow_datasets",
             "apache_beam",
             "numpy",

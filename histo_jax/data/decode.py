@@ -1,17 +1,17 @@
 """From bytes in a shard to pixels: the part that needs TensorFlow."""
 
+import collections
 import contextlib
 import functools
 import hashlib
 import io
-import itertools
-import math
 import os
 import re
 import sys
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,10 @@ from histo_jax.errors import HistoError
 if TYPE_CHECKING:
     from histo_jax.data.prepared import Prepared
 
+JPEG = b"\xff\xd8"  # how one begins
 CHUNK = 16  # images decoded by one call; big enough to hide the cost of a call
+AHEAD = 2  # batches being decoded beside the one that is waited for
+Fill = Callable[[Any, np.ndarray], None]  # makes the image of a name, as `decode_into`, on threads
 OPEN_SHARDS = 64  # file handles a reader holds at most
 AGAIN = "is the disk full? build it again"
 _OPERATION = re.compile(r"\{\{.*?\}\} ?| \[Op:.*\].*")
@@ -87,6 +90,29 @@ class Reader:
           HistoError: the record is not what the build wrote.
         """
         return _image(self._read(row))
+
+    def fill(self, row: int, out: np.ndarray) -> None:
+        """The image of a row; see `decode_into`.
+
+        Raises:
+          HistoError: the record is damaged.
+        """
+        self._decoded(row, lambda encoded: decode_into(encoded, out))
+
+    def check(self, row: int) -> None:
+        """Reads and decodes the image of a row.
+
+        Raises:
+          HistoError: the record is damaged.
+        """
+        self._decoded(row, decode_image)
+
+    def _decoded(self, row: int, function: Callable[[bytes], Any]) -> None:
+        encoded = self.read(row)
+        try:
+            function(encoded)
+        except ValueError as error:
+            raise self.damaged(row, "does not decode as an image") from error
 
     def read_mask(self, row: int) -> bytes:
         """The encoded mask of a row, empty where the record has none.
@@ -190,34 +216,82 @@ def _number(example: Any, name: str) -> float | int | None:
     return values[0] if values else None
 
 
-def decode_image(encoded: Any, size: int) -> Any:
-    """JPEG or PNG bytes to uint8[size, size, 3]; bilinear with antialias where the size differs.
+def decode_image(encoded: bytes) -> np.ndarray:
+    """JPEG or PNG bytes to uint8 [h, w, 3].
 
-    A TensorFlow graph function: the argument is a scalar string tensor.
+    Raises:
+      ValueError: they do not decode.
     """
     tf = load_tensorflow()
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    try:
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
+    except tf.errors.OpError as error:
+        raise ValueError(_plain(error)) from error
 
-    def resized() -> Any:
+
+def decode_into(encoded: bytes, out: np.ndarray) -> None:
+    """Fills uint8 [size, size, 3]; bilinear with antialias where the image has another size.
+
+    The pixels are those of `decode_image`; JPEG of the right size takes a faster way there.
+
+    Raises:
+      ValueError: the bytes do not decode.
+    """
+    import simplejpeg  # here, for the raw cache to be read without it
+
+    size = len(out)
+    if encoded.startswith(JPEG):
+        with contextlib.suppress(ValueError):  # it refuses what is but odd
+            if simplejpeg.decode_jpeg_header(encoded)[:2] == (size, size):
+                simplejpeg.decode_jpeg(encoded, fastdct=True, buffer=out)  # DCT of TensorFlow's
+                return
+    image = decode_image(encoded)
+    if image.shape[:2] != (size, size):
+        tf = load_tensorflow()
         pixels = tf.image.resize(image, (size, size), method="bilinear", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
-
-    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], size))
-    return tf.ensure_shape(tf.cond(same, lambda: image, resized), (size, size, 3))
+        image = tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8).numpy()
+    out[:] = image
 
 
-def decoded_chunks(chunks: tuple[int, int], fetch: Callable[[int], list[bytes]], size: int) -> Any:
-    """Dataset of uint8[m, size, size, 3]: chunk number c holds the m images of `fetch(c)`."""
-    tf = load_tensorflow()
+def filled(names: Sequence[Any], fill: Fill, size: int) -> np.ndarray:
+    """uint8[len(names), size, size, 3], each image made by `fill`."""
+    out = np.empty((len(names), size, size, 3), np.uint8)
+    _fill_all(names, fill, out)
+    return out
 
-    def read(chunk: Any) -> Any:
-        encoded = tf.numpy_function(lambda c: np.array(fetch(int(c)), object), [chunk], tf.string)
-        return tf.ensure_shape(encoded, [None])
 
-    def decode(encoded: Any) -> Any:
-        return tf.map_fn(lambda e: decode_image(e, size), encoded, fn_output_signature=tf.uint8)
+def filled_ahead(
+    names: Callable[[int], Sequence[Any]], numbers: Iterable[int], fill: Fill, size: int
+) -> Iterator[np.ndarray]:
+    """Yields `filled(names(number), fill, size)` in order, made on every core, `AHEAD` ahead.
 
-    return parallel_map(parallel_map(tf.data.Dataset.range(*chunks), read), decode)
+    Threads write each image where it stays: tf.data would copy it twice.
+    """
+    ahead: collections.deque = collections.deque()
+    pool = ThreadPoolExecutor(cores())
+    try:
+        for number in numbers:
+            some = names(number)
+            out = np.empty((len(some), size, size, 3), np.uint8)
+            parts = (slice(begin, begin + CHUNK) for begin in range(0, len(some), CHUNK))
+            ahead.append((out, [pool.submit(_fill_all, some[p], fill, out[p]) for p in parts]))
+            if len(ahead) > AHEAD:
+                yield _done(*ahead.popleft())
+        while ahead:
+            yield _done(*ahead.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fill_all(names: Sequence[Any], fill: Fill, out: np.ndarray) -> None:
+    for name, place in zip(names, out, strict=True):
+        fill(name, place)
+
+
+def _done(out: np.ndarray, parts: list[Future]) -> np.ndarray:
+    for part in parts:
+        part.result()
+    return out
 
 
 def parallel_map(dataset: Any, function: Callable) -> Any:
@@ -231,11 +305,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def numpy_batches(dataset: Any, blame: Callable[[int], None]) -> Iterator[Any]:
+def numpy_batches(dataset: Any) -> Iterator[Any]:
     """Runs a dataset on its own threads, nothing tuned at run time; yields numpy.
 
-    When TensorFlow fails at batch number i, `blame(i)` is asked to raise the error that names the
-    record; TensorFlow's own names neither file nor record.
+    Raises:
+      HistoError: TensorFlow fails.
     """
     tf = load_tensorflow()
     options = tf.data.Options()
@@ -244,13 +318,12 @@ def numpy_batches(dataset: Any, blame: Callable[[int], None]) -> Iterator[Any]:
     options.threading.private_threadpool_size = cores()
     options.threading.max_intra_op_parallelism = 1
     iterator = dataset.prefetch(1).with_options(options).as_numpy_iterator()
-    for number in itertools.count():
+    while True:
         try:
             batch = next(iterator)
         except StopIteration:
             return
         except tf.errors.OpError as error:
-            blame(number)
             what = f"failed: {_plain(error)}"
             raise HistoError("tf.data pipeline", "pipeline", what, "rerun with --debug") from error
         yield batch
@@ -264,47 +337,12 @@ def decode_rows(
     Raises:
       HistoError: a damaged record.
     """
-    reader = Reader(prepared)
-    blame = functools.partial(check_rows, reader)
-    yield from decode_images(rows, reader.read, size, batch_size, blame)
+    yield from decode_images(rows, Reader(prepared).fill, size, batch_size)
 
 
 def decode_images(
-    names: Sequence[Any],
-    read: Callable[[Any], bytes],
-    size: int,
-    batch_size: int,
-    blame: Callable[[Sequence[Any]], None],
+    names: Sequence[Any], fill: Fill, size: int, batch_size: int
 ) -> Iterator[np.ndarray]:
-    """Yields uint8[<= batch_size, size, size, 3], the images in the order of `names`.
-
-    Args:
-      names: of the images, for `read`.
-      read: the encoded image of a name; called by many threads.
-      size, batch_size: pixels a side, and images at once.
-      blame: is given names among which one failed, to raise what is wrong with it.
-    """
-    step = math.gcd(batch_size, CHUNK)
-    chunks = [names[begin : begin + step] for begin in range(0, len(names), step)]
-
-    def fetch(number: int) -> list[bytes]:
-        return [read(name) for name in chunks[number]]
-
-    dataset = decoded_chunks((0, len(chunks)), fetch, size)
-    made = numpy_batches(dataset, lambda number: blame(chunks[number]))
-    while parts := list(itertools.islice(made, batch_size // step)):
-        yield np.concatenate(parts)
-
-
-def check_rows(reader: Reader, rows: np.ndarray) -> None:
-    """Reads and decodes each row by itself.
-
-    Raises:
-      HistoError: the first that fails.
-    """
-    tf = load_tensorflow()
-    for row in rows:
-        try:
-            tf.io.decode_image(reader.read(row), channels=3, expand_animations=False)
-        except tf.errors.OpError as error:
-            raise reader.damaged(row, "does not decode as an image") from error
+    """Yields uint8[<= batch_size, size, size, 3], the images in the order of `names`."""
+    begins = range(0, len(names), batch_size)
+    yield from filled_ahead(lambda at: names[at : at + batch_size], begins, fill, size)

@@ -52,6 +52,12 @@ def step_images(mixture: Mixture, seed: int, batch_size: int) -> Callable[[int],
     return images
 
 
+def record_reader(mixture: Mixture) -> decode.Fill:
+    """Opens the records of all sets: `fill((set, row), out)`, see `histo_jax.data.decode`."""
+    readers = [decode.Reader(s) for s in mixture.sets]
+    return lambda at, out: readers[at[0]].fill(at[1], out)
+
+
 def raw_reader(mixture: Mixture, image_size: int) -> Callable[[np.ndarray], np.ndarray]:
     """Opens the raw caches of all sets: `read(images int64[m]) -> uint8[m, size, size, 3]`.
 
@@ -127,78 +133,69 @@ def batches(
     if cache == "device":
         return ({"row": here(step).astype(np.int32), "index": index} for step in range(*steps))
     if cache == "none":
-        readers = [decode.Reader(s) for s in mixture.sets]
+        fill = record_reader(mixture)
 
-        def blame(step: int) -> None:
-            for which, row in zip(*mixture.locate(here(step)), strict=True):
-                decode.check_rows(readers[which], np.array([row]))
+        def names(*at: Any) -> list[tuple[int, int]]:
+            return [*zip(*mixture.locate(here(*at)), strict=True)]
 
-        def fetch(step: int, part: slice) -> list[bytes]:
-            pairs = zip(*mixture.locate(here(step, part)), strict=True)
-            return [readers[which].read(row) for which, row in pairs]
-
-    elif cache == "raw":
-        read, blame = raw_reader(mixture, image_size), None
-
-        def fetch(step: int, part: slice = slice(None)) -> np.ndarray:
-            return read(here(step, part))
+        def make(*at: Any) -> np.ndarray:
+            return decode.filled(names(*at), fill, image_size)
 
         if views is None:
-            return ({"image": fetch(step), "index": index} for step in range(*steps))
+            made = decode.filled_ahead(names, range(*steps), fill, image_size)
+            return ({"image": image, "index": index} for image in made)
+    elif cache == "raw":
+        read = raw_reader(mixture, image_size)
+
+        def make(*at: Any) -> np.ndarray:
+            return read(here(*at))
+
+        if views is None:
+            return ({"image": make(step), "index": index} for step in range(*steps))
     else:
         what = f"{cache!r} is not none, raw or device"
         raise HistoError("config.data.cache", "config", what)
-    return _through_tensorflow(fetch, blame, steps, index, image_size, views)
+    return _views_on_host(make, steps, index, image_size, views)
 
 
-def _through_tensorflow(
-    fetch: Callable[[int, slice], Any],
-    blame: Callable[[int], None] | None,
+def _views_on_host(
+    make: Callable[[int, slice], np.ndarray],
     steps: tuple[int, int],
     index: np.ndarray,
     size: int,
-    views: Callable | None,
+    views: Callable,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Decodes what `fetch` read, or takes its pixels where `blame` is None, and makes the views."""
-    tf = decode.load_tensorflow()
+    """Makes parts of a step's images, and their views, on every core, by tf.data."""
+    tf, inside = decode.load_tensorflow(), as_tensorflow(views)
     local = len(index)
     chunk = max(d for d in range(1, decode.CHUNK + 1) if local % d == 0)
     parts = local // chunk
-    span = (steps[0] * parts, steps[1] * parts)
+    failed: dict[int, Exception] = {}  # by part: TensorFlow would keep no more than their text
 
-    def read(number: int) -> Any:
-        step, part = divmod(number, parts)
-        return fetch(step, slice(part * chunk, (part + 1) * chunk))
+    def some(number: np.ndarray) -> np.ndarray:
+        step, part = divmod(int(number), parts)
+        try:
+            return make(step, slice(part * chunk, (part + 1) * chunk))
+        except Exception as error:
+            failed[int(number)] = error
+            raise
 
-    def copied(number: Any) -> Any:
-        return tf.numpy_function(lambda c: read(int(c)), [number], tf.uint8)
+    def pairs(number: Any) -> Any:
+        images = tf.numpy_function(some, [number], tf.uint8)
+        step = tf.cast(number // parts, tf.int32)
+        first = tf.cast(index[0] + number % parts * chunk, tf.int32)
+        images = tf.ensure_shape(images, (chunk, size, size, 3))
+        return inside(images, step, first + tf.range(chunk))
 
-    def shaped(images: Any) -> Any:
-        return tf.ensure_shape(images, (chunk, size, size, 3))
-
-    if blame:
-        images = decode.decoded_chunks(span, read, size)
-    else:
-        images = decode.parallel_map(tf.data.Dataset.range(*span), copied)
-    dataset, name = images.map(shaped), "image"
-    if views is not None:
-        name, inside = "views", as_tensorflow(views)
-
-        def pairs(number: Any, images: Any) -> Any:
-            step = tf.cast(number // parts, tf.int32)
-            first = tf.cast(index[0] + number % parts * chunk, tf.int32)
-            return inside(images, step, first + tf.range(chunk))
-
-        dataset = tf.data.Dataset.zip((tf.data.Dataset.range(*span), dataset))
-        dataset = decode.parallel_map(dataset, pairs)
-    dataset = dataset.batch(parts, drop_remainder=True)
-
-    def name_the_record(number: int) -> None:
-        if blame:
-            blame(steps[0] + number)
-
-    for batch in decode.numpy_batches(dataset, name_the_record):
-        yield {name: batch.reshape(local, *batch.shape[2:]), "index": index}
+    numbers = tf.data.Dataset.range(steps[0] * parts, steps[1] * parts)
+    dataset = decode.parallel_map(numbers, pairs).batch(parts, drop_remainder=True)
+    try:
+        for batch in decode.numpy_batches(dataset):
+            yield {"views": batch.reshape(local, *batch.shape[2:]), "index": index}
+    except HistoError:
+        if failed:
+            raise failed[min(failed)] from None
+        raise
 
 
 def as_tensorflow(views: Callable) -> Callable:

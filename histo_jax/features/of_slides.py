@@ -156,9 +156,11 @@ class Extraction:
             parts.reading(part) as read,
             store.writing(*known, overview=parts.read_thumbnail(part)) as file,
         ):
-            batches = decode.decode_images(
-                keys, read, encoder.size, args.batch_size, blame=lambda some: [*map(read, some)]
-            )
+
+            def fill(key: str, out: np.ndarray) -> None:
+                decode.decode_into(read(key), out)
+
+            batches = decode.decode_images(keys, fill, encoder.size, args.batch_size)
             for features, small in described(encoder, batches, args.batch_size, args.pictures):
                 file.add(features, small)
                 self.bar.update(len(features))

@@ -99,18 +99,18 @@ class Reader:
         """
         self._decoded(row, lambda encoded: decode_into(encoded, out))
 
-    def check(self, row: int) -> None:
-        """Reads and decodes the image of a row.
+    def image(self, row: int) -> np.ndarray:
+        """The image of a row, uint8 [h, w, 3].
 
         Raises:
           HistoError: the record is damaged.
         """
-        self._decoded(row, decode_image)
+        return self._decoded(row, decode_image)
 
-    def _decoded(self, row: int, function: Callable[[bytes], Any]) -> None:
+    def _decoded(self, row: int, function: Callable[[bytes], Any]) -> Any:
         encoded = self.read(row)
         try:
-            function(encoded)
+            return function(encoded)
         except ValueError as error:
             raise self.damaged(row, "does not decode as an image") from error
 
@@ -217,11 +217,21 @@ def _number(example: Any, name: str) -> float | int | None:
 
 
 def decode_image(encoded: bytes) -> np.ndarray:
-    """JPEG or PNG bytes to uint8 [h, w, 3].
+    """JPEG or PNG bytes to uint8 [h, w, 3]: TensorFlow's pixels, by whichever decoder is faster.
 
     Raises:
       ValueError: they do not decode.
     """
+    import simplejpeg  # here, for the raw cache to be read without it
+
+    if encoded.startswith(JPEG):
+        with contextlib.suppress(ValueError):  # it refuses what is but odd
+            return simplejpeg.decode_jpeg(encoded, fastdct=True)  # TensorFlow's DCT
+    return tensorflow_image(encoded)
+
+
+def tensorflow_image(encoded: bytes) -> np.ndarray:
+    """`decode_image` by TensorFlow alone."""
     tf = load_tensorflow()
     try:
         return tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
@@ -232,24 +242,20 @@ def decode_image(encoded: bytes) -> np.ndarray:
 def decode_into(encoded: bytes, out: np.ndarray) -> None:
     """Fills uint8 [size, size, 3]; bilinear with antialias where the image has another size.
 
-    The pixels are those of `decode_image`; JPEG of the right size takes a faster way there.
-
     Raises:
       ValueError: the bytes do not decode.
     """
-    import simplejpeg  # here, for the raw cache to be read without it
+    import simplejpeg
 
     size = len(out)
     if encoded.startswith(JPEG):
-        with contextlib.suppress(ValueError):  # it refuses what is but odd
+        with contextlib.suppress(ValueError):
             if simplejpeg.decode_jpeg_header(encoded)[:2] == (size, size):
-                simplejpeg.decode_jpeg(encoded, fastdct=True, buffer=out)  # DCT of TensorFlow's
+                simplejpeg.decode_jpeg(encoded, fastdct=True, buffer=out)
                 return
     image = decode_image(encoded)
     if image.shape[:2] != (size, size):
-        tf = load_tensorflow()
-        pixels = tf.image.resize(image, (size, size), method="bilinear", antialias=True)
-        image = tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8).numpy()
+        image = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     out[:] = image
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from histo_jax.data import decode, raw
 from histo_jax.data.prepared import Prepared
@@ -43,7 +44,7 @@ def read_whole(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
 def each(prepared: Prepared, rows: np.ndarray, function: Callable) -> Iterator[Any]:
     """Yields `function` of each image that `read_whole` would give, computed on all cores."""
     reader = decode.Reader(prepared)
-    return _each(lambda row: function(_decode(reader, row, reader.read(row), "RGB")), rows)
+    return _each(lambda row: function(reader.image(row)), rows)
 
 
 def read_masks(
@@ -62,7 +63,10 @@ def read_masks(
             what = f"record {prepared.table['key'][row]} has no mask"
             remedy = "put <name>.png for each image into masks/ and build again"
             raise HistoError(prepared.path, "no-masks", what, remedy)
-        mask = _decode(reader, row, encoded, "L")
+        try:
+            mask = np.asarray(Image.open(io.BytesIO(encoded)).convert("L"))
+        except Exception as error:  # decoders raise whatever they like on damaged input
+            raise reader.damaged(row, "has a mask that does not decode") from error
         return mask if size is None else nearest(mask, size)
 
     return _each(read, rows)
@@ -79,12 +83,3 @@ def _each(function: Callable[[int], Any], rows: np.ndarray) -> Iterator[Any]:
     with ThreadPoolExecutor(decode.cores()) as pool:
         for begin in range(0, len(rows), decode.CHUNK):
             yield from pool.map(function, rows[begin : begin + decode.CHUNK].tolist())
-
-
-def _decode(reader: decode.Reader, row: int, encoded: bytes, mode: str) -> np.ndarray:
-    from PIL import Image
-
-    try:
-        return np.asarray(Image.open(io.BytesIO(encoded)).convert(mode))
-    except Exception as error:  # decoders raise whatever they like on damaged input
-        raise reader.damaged(row, "does not decode as an image") from error

@@ -111,7 +111,8 @@ def make_views(size: int, branches: bool) -> Callable:
 
 def read(source: Source) -> Generator[int]:
     """Records by their place in the shard, each hashed, on threads."""
-    from histo_jax.data.decode import CHUNK, Reader
+    from histo_jax.data.decode import CHUNK
+    from histo_jax.data.reader import Reader
 
     reader, random = Reader(source.mixture.sets[0]), np.random.default_rng(0)
     with ThreadPoolExecutor(measure.cores()) as pool:
@@ -151,17 +152,18 @@ def transfer(source: Source, batch: dict[str, np.ndarray]) -> Generator[int]:
 
 def views_on_host(source: Source) -> Generator[int]:
     """Pixels in memory to two views, inside tf.data as `placement=host`."""
-    from histo_jax.data import decode, pipeline
+    from histo_jax.data import pipeline, with_tensorflow
+    from histo_jax.data.decode import CHUNK as chunk
 
-    tf, chunk = decode.load_tensorflow(), decode.CHUNK
+    tf = with_tensorflow.load_tensorflow()
     inside = pipeline.as_tensorflow(make_views(source.size, branches=True))
     images = tf.constant(source.pixels[:chunk])
 
     def pairs(number: Any) -> Any:
         return inside(images, tf.cast(number, tf.int32), tf.range(chunk))
 
-    made = decode.parallel_map(tf.data.Dataset.range(2**30), pairs)
-    for some in decode.numpy_batches(made):
+    made = with_tensorflow.parallel_map(tf.data.Dataset.range(2**30), pairs)
+    for some in with_tensorflow.numpy_batches(made):
         yield len(some)
 
 
@@ -234,17 +236,18 @@ def decoder_alone(source: Source) -> Generator[int]:
 
 def tensorflow_alone(source: Source) -> Generator[int]:
     """TensorFlow's decode_jpeg and nothing else, on as many threads: the pixels are dropped."""
-    from histo_jax.data import decode
+    from histo_jax.data import with_tensorflow
+    from histo_jax.data.decode import CHUNK as chunk
 
-    tf, chunk = decode.load_tensorflow(), decode.CHUNK
+    tf = with_tensorflow.load_tensorflow()
 
     def pixels(encoded: Any) -> Any:
         each = tf.unstack(encoded, chunk)
         return tf.add_n([tf.size(tf.io.decode_jpeg(one, channels=3)) for one in each])
 
     data = tf.data.Dataset.from_tensor_slices(source.encoded).repeat()
-    made = decode.parallel_map(data.batch(chunk, drop_remainder=True), pixels)
-    for count in decode.numpy_batches(made):
+    made = with_tensorflow.parallel_map(data.batch(chunk, drop_remainder=True), pixels)
+    for count in with_tensorflow.numpy_batches(made):
         assert count == chunk * source.size**2 * 3
         yield chunk
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histo_jax.data.decode import cores
+from histo_jax.data.cores import cores
 
 PACKAGES = (
     "histo_jax", "jax", "jaxlib", "numpy", "tensorflow", "torch", "torchvision", "lightly",

@@ -140,7 +140,7 @@ def loader(name: str, encoded: list[bytes], size: int, batch: int) -> Generator[
 
 def tf_data(encoded: list[bytes], size: int, batch: int) -> Generator[int]:
     """SimCLR's own pipeline as published (Chen et al. 2020, appendix A): one image at a time."""
-    from histo_jax.data.decode import load_tensorflow
+    from histo_jax.data.with_tensorflow import load_tensorflow
 
     tf = load_tensorflow()
 

@@ -39,8 +39,8 @@ def as_jpeg(tiles: np.ndarray, subsampling: str) -> list[bytes]:
 
 def prepare(data_dir: Path, name: str, encoded: list[bytes]) -> None:
     """Writes them as the prepared set `histo_patches/<name>`; needs TensorFlow."""
-    from histo_jax.data.decode import load_tensorflow
     from histo_jax.data.prepared import write_card, write_index
+    from histo_jax.data.with_tensorflow import load_tensorflow
 
     tf = load_tensorflow()
     folder = data_dir / "histo_patches" / name / "1.0.0"

@@ -166,7 +166,7 @@ def devices() -> Iterator[Line]:
 
 def machine() -> Iterator[Line]:
     """Cores and memory this process may use."""
-    from histo_jax.data.decode import cores
+    from histo_jax.data.cores import cores
 
     yield Line("ok", "cores", str(cores()))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

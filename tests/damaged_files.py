@@ -12,7 +12,8 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from histo_jax.data import decode, prepared
+from histo_jax.data import prepared
+from histo_jax.data.reader import Reader
 from tests import slide_files as files
 from tests.prepared_sets import write_shard
 
@@ -209,7 +210,7 @@ def flipped_image(share: float) -> Make:
 
     def write(version: Path) -> None:
         made = prepared.open_version(version)
-        shard, image = made.shards[-1], decode.Reader(made).read(made.n - 1)
+        shard, image = made.shards[-1], Reader(made).read(made.n - 1)
         flipped(shard.name, shard.read_bytes().index(image) + int(share * len(image)))(version)
 
     return write

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from prepared_sets import make_set, pixels, refused
 
-from histo_jax.data import decode, pipeline, raw
+from histo_jax.data import pipeline, raw, with_tensorflow
 from histo_jax.data.mixture import open_mixture
 
 SIZE = 16
@@ -186,7 +186,7 @@ def test_tensorflow_is_kept_off_the_accelerators_as_soon_as_it_is_imported(monke
     monkeypatch.setitem(
         sys.modules, "tensorflow", SimpleNamespace(config=config, constant=calls.append)
     )
-    decode.load_tensorflow.__wrapped__()
+    with_tensorflow.load_tensorflow.__wrapped__()
     assert calls == [([], "GPU"), 0]  # hidden before the first operation
 
 

@@ -7,8 +7,9 @@ from PIL import Image
 from prepared_sets import digest, encode, make_set, pixels, refused, write_shard
 
 from histo_jax.data import __main__ as command
-from histo_jax.data import decode, prepared
+from histo_jax.data import prepared
 from histo_jax.data.images import read_images
+from histo_jax.data.reader import Reader
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_card_says_what_is_on_disk(original):
 
 
 def test_reader_gives_the_very_bytes(original):
-    reader = decode.Reader(original)
+    reader = Reader(original)
     for row in (105, 0, 54):
         assert digest(reader.read(row)) == original.table["sha256"][row]
 
@@ -89,7 +90,7 @@ def test_equal_builds_in_other_shards_have_one_content_hash(original, tmp_path):
     b = make_set(tmp_path / "b", n=8)
     shutil.rmtree(b.path)
     b.path.mkdir()
-    reader = decode.Reader(a)
+    reader = Reader(a)
     examples = [{"key": k.encode(), "image": reader.read(i)} for i, k in enumerate(a.table["key"])]
     write_shard(b.path / "histo_patches-train.tfrecord-00000-of-00001", examples[::-1])
     assert prepared.write_index(b.path, {}).card["content_hash"] == a.card["content_hash"]

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from histo_jax import pages
-from histo_jax.data import decode
 from histo_jax.data.counts import class_names
 from histo_jax.data.prepared import Prepared
+from histo_jax.data.reader import Reader
 
 MOST = 48  # images
 SIDE = 96  # pixels, of the longer side as shown
@@ -34,7 +34,7 @@ def sheet(made: Prepared) -> list[Group]:
     Raises:
       HistoError: a damaged record.
     """
-    chosen, table, reader = choose(made.table), made.table, decode.Reader(made)
+    chosen, table, reader = choose(made.table), made.table, Reader(made)
     names = class_names(table, made.card["classes"])
     if names is None:
         return [Group(None, made.n, [_shown(reader, table, row) for row in chosen])]
@@ -61,7 +61,7 @@ def choose(table: dict[str, np.ndarray]) -> np.ndarray:
     return order[np.lexsort((hashes[order], turn))][:MOST]
 
 
-def _shown(reader: decode.Reader, table: dict[str, np.ndarray], row: int) -> tuple[str, str]:
+def _shown(reader: Reader, table: dict[str, np.ndarray], row: int) -> tuple[str, str]:
     slide, key = str(table["slide"][row]), str(table["key"][row])
     with Image.open(io.BytesIO(reader.read(row))) as image:
         image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a large JPEG is decoded small

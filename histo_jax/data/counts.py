@@ -15,7 +15,7 @@ def counts(
 
     Args:
       table: the index.
-      columns: what `decode.scan_shard` saw and the index doesn't hold: `size`, (width, height) in
+      columns: what `scan_shard` saw and the index doesn't hold: `size`, (width, height) in
         pixels or None, and `mask`, whether there is one.
       classes: names in label order.
 

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from histo_jax.data import decode, raw
+from histo_jax.data.cores import cores
 from histo_jax.data.prepared import Prepared
+from histo_jax.data.reader import Reader
 from histo_jax.errors import HistoError
 
 
@@ -25,7 +27,8 @@ def read_images(
     """
     rows = np.asarray(rows, np.int64)
     if not raw.has_raw(prepared, image_size):
-        yield from decode.decode_rows(prepared, rows, image_size, batch_size)
+        fill = Reader(prepared).fill
+        yield from decode.decode_images(rows, fill, image_size, batch_size)
         return
     pixels = raw.open_raw(prepared, image_size)
     for begin in range(0, len(rows), batch_size):
@@ -43,7 +46,7 @@ def read_whole(prepared: Prepared, rows: np.ndarray) -> Iterator[np.ndarray]:
 
 def each(prepared: Prepared, rows: np.ndarray, function: Callable) -> Iterator[Any]:
     """Yields `function` of each image that `read_whole` would give, computed on all cores."""
-    reader = decode.Reader(prepared)
+    reader = Reader(prepared)
     return _each(lambda row: function(reader.image(row)), rows)
 
 
@@ -55,7 +58,7 @@ def read_masks(
     Raises:
       HistoError: a record without mask, or a damaged one.
     """
-    reader = decode.Reader(prepared)
+    reader = Reader(prepared)
 
     def read(row: int) -> np.ndarray:
         encoded = reader.read_mask(row)
@@ -80,6 +83,6 @@ def nearest(mask: np.ndarray, size: int) -> np.ndarray:
 
 def _each(function: Callable[[int], Any], rows: np.ndarray) -> Iterator[Any]:
     """`function` of every row in that order, on all cores."""
-    with ThreadPoolExecutor(decode.cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for begin in range(0, len(rows), decode.CHUNK):
             yield from pool.map(function, rows[begin : begin + decode.CHUNK].tolist())

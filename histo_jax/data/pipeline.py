@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from histo_jax.data import decode, raw
+from histo_jax.data import decode, raw, with_tensorflow
 from histo_jax.data.mixture import Mixture
 from histo_jax.data.order import epoch_order
+from histo_jax.data.reader import Reader
 from histo_jax.errors import HistoError
 
 FIELD = "config.data.batch_size"
@@ -54,7 +55,7 @@ def step_images(mixture: Mixture, seed: int, batch_size: int) -> Callable[[int],
 
 def record_reader(mixture: Mixture) -> decode.Fill:
     """Opens the records of all sets: `fill((set, row), out)`, see `histo_jax.data.decode`."""
-    readers = [decode.Reader(s) for s in mixture.sets]
+    readers = [Reader(s) for s in mixture.sets]
     return lambda at, out: readers[at[0]].fill(at[1], out)
 
 
@@ -166,7 +167,7 @@ def _views_on_host(
     views: Callable,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Makes parts of a step's images, and their views, on every core, by tf.data."""
-    tf, inside = decode.load_tensorflow(), as_tensorflow(views)
+    tf, inside = with_tensorflow.load_tensorflow(), as_tensorflow(views)
     local = len(index)
     chunk = max(d for d in range(1, decode.CHUNK + 1) if local % d == 0)
     parts = local // chunk
@@ -188,9 +189,9 @@ def _views_on_host(
         return inside(images, step, first + tf.range(chunk))
 
     numbers = tf.data.Dataset.range(steps[0] * parts, steps[1] * parts)
-    dataset = decode.parallel_map(numbers, pairs).batch(parts, drop_remainder=True)
+    dataset = with_tensorflow.parallel_map(numbers, pairs).batch(parts, drop_remainder=True)
     try:
-        for batch in decode.numpy_batches(dataset):
+        for batch in with_tensorflow.numpy_batches(dataset):
             yield {"views": batch.reshape(local, *batch.shape[2:]), "index": index}
     except HistoError:
         if failed:

@@ -15,7 +15,9 @@ import numpy as np
 
 from histo_jax import catalogue, files
 from histo_jax.data import decode
+from histo_jax.data.cores import cores
 from histo_jax.data.counts import counts
+from histo_jax.data.reader import Reader, scan_shard
 from histo_jax.errors import HistoError
 
 SCHEMA = 1
@@ -162,8 +164,8 @@ def verify(prepared: Prepared) -> None:
       HistoError: the first damage, with shard and key.
     """
     check_shards(prepared)
-    reader = decode.Reader(prepared)
-    with ThreadPoolExecutor(decode.cores()) as pool:
+    reader = Reader(prepared)
+    with ThreadPoolExecutor(cores()) as pool:
         parts = np.array_split(np.arange(prepared.n), 1 + prepared.n // decode.CHUNK)
         for _ in pool.map(lambda rows: [reader.image(row).shape for row in rows], parts):
             pass
@@ -221,7 +223,7 @@ def write_index(version_dir: str | os.PathLike, card_fields: dict) -> Prepared:
 
     columns: dict[str, list] = {}
     for number, shard in enumerate(shards):
-        decode.scan_shard(shard, number, _SHARD.fullmatch(shard.name)["split"], columns)
+        scan_shard(shard, number, _SHARD.fullmatch(shard.name)["split"], columns)
     table = _typed(columns)
     keys, times = np.unique(table["key"], return_counts=True)
     if (times > 1).any():

@@ -10,6 +10,7 @@ from tqdm import tqdm
 from histo_jax import files
 from histo_jax.data import decode
 from histo_jax.data.prepared import Prepared
+from histo_jax.data.reader import Reader
 from histo_jax.errors import HistoError
 
 BATCH = 128  # images decoded at a time while building
@@ -53,7 +54,7 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
     with files.lock(path.with_suffix(".lock")), files.atomic(path) as file, bar:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for images in decode.decode_rows(prepared, rows, image_size, BATCH):
+        for images in decode.decode_images(rows, Reader(prepared).fill, image_size, BATCH):
             file.write(images.data)
             pixels.update(images.data)
             for row in chosen[(chosen >= done) & (chosen < done + len(images))].tolist():

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from histo_jax.data import catalogued, folders, record, regions, slides_page
 from histo_jax.data.build import FolderBuilder
 from histo_jax.data.config import SlideConfig
-from histo_jax.data.decode import cores
+from histo_jax.data.cores import cores
 from histo_jax.data.folders import Item
 from histo_jax.data.plan import Plan
 from histo_jax.slides.identity import slide_digest

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from histo_jax.data.decode import cores
+from histo_jax.data.cores import cores
 from histo_jax.evaluation import linear, logistic
 from histo_jax.evaluation.logistic import Parts
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from histo_jax.data.decode import cores
+from histo_jax.data.cores import cores
 from histo_jax.training.optimizer import scale_by_adam
 
 EPOCHS = 100  # paper, section 4.2

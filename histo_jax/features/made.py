@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from histo_jax.data.decode import cores
+from histo_jax.data.cores import cores
 from histo_jax.errors import HistoError
 from histo_jax.features.encoder import Encoder
 from histo_jax.features.store import SlideFeatures

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from histo_jax.data import decode, folders
+from histo_jax.data.cores import cores
 from histo_jax.data.folders import Item
 from histo_jax.data.log import LEAST, SHARE
 from histo_jax.data.slides_page import remarks_of
@@ -60,7 +61,7 @@ class Extraction:
 
     def __init__(self, args: argparse.Namespace, encoder: Encoder, rule: TileRule):
         self.args, self.encoder, self.rule = args, encoder, rule
-        self.out, self.workers = args.out, args.workers or decode.cores()
+        self.out, self.workers = args.out, args.workers or cores()
         self.parts = args.out / ".parts"
         self.ready: collections.deque[Outcome] = collections.deque()
         self.refused: collections.Counter[str] = collections.Counter()

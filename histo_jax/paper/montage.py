@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from histo_jax import files
-from histo_jax.data import contact_sheet, decode, mixture
+from histo_jax.data import contact_sheet, mixture
 from histo_jax.data.prepared import Prepared
+from histo_jax.data.reader import Reader
 from histo_jax.paper import cells
 from histo_jax.paper.cells import Setup
 
@@ -48,7 +49,7 @@ def _sheet(sets: tuple[Prepared, ...]) -> np.ndarray:
 
 
 def _in_turn(sets: tuple[Prepared, ...]) -> Iterator[np.ndarray]:
-    chosen = [(decode.Reader(made), contact_sheet.choose(made.table)) for made in sets]
+    chosen = [(Reader(made), contact_sheet.choose(made.table)) for made in sets]
     for turn in range(max(len(rows) for _, rows in chosen)):
         for reader, rows in chosen:
             if turn < len(rows):

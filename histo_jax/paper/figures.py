@@ -35,7 +35,9 @@ def fewer_labels(figure: str, setup: Setup, found: Found) -> Iterator[tuple[str,
             picture = svg.draw_panels(
                 name, words, (7.6, 2.1), lambda f, lines=lines: _panels(f, networks, lines)
             )
-            yield numbers.COLUMNS[task], numbers.unit(task), picture
+            off = any(r.mean > SHOWN for points in lines.values() for _, r in points)
+            left_out = f", what is above {SHOWN:.0f} left out" if off else ""
+            yield numbers.COLUMNS[task], numbers.unit(task) + left_out, picture
 
 
 def _panels(figure: Any, networks: list[str], lines: dict) -> None:

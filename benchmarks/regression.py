@@ -4,7 +4,7 @@
     python benchmarks/regression.py --write      # measures anew and keeps that
 
 A ratio is the CPU-seconds of an image in a stage over those of decoding it with TensorFlow's
-decode_jpeg alone; NT-Xent in blocks is over dense, the heads' sweep over single fits, and
+decoder alone; NT-Xent in blocks is over dense, the heads' sweep over single fits, and
 shard_map over pmap. The least of three rounds counts. Small enough for a noisy machine, and only
 for one like that of `ratios.json`; needs TensorFlow.
 """
@@ -77,7 +77,7 @@ def measured(flags: argparse.Namespace) -> dict[str, float]:
             sys.exit("regression.py needs TensorFlow")
         batch = {"image": source.pixels[: flags.batch], "index": index}
         systems = {
-            "decode_jpeg": input_pipeline.decoder_alone(source),
+            "decoder": input_pipeline.decoder_alone(source),
             "read": input_pipeline.read(source),
             "decode": input_pipeline.decode(source),
             "host": input_pipeline.ours(source),
@@ -89,8 +89,8 @@ def measured(flags: argparse.Namespace) -> dict[str, float]:
             "step by shard_map": Setup(*same, "shard_map").steps(),
         }
         cost = least(measure.alternate(systems, **timing, skip=2))
-    decoding, shard_map = cost.pop("decode_jpeg"), cost.pop("step by shard_map")
-    ratios = {f"{name} / decode_jpeg": value / decoding for name, value in cost.items()}
+    decoding, shard_map = cost.pop("decoder"), cost.pop("step by shard_map")
+    ratios = {f"{name} / decoder": value / decoding for name, value in cost.items()}
     ratios["shard_map / pmap"] = shard_map / cost["step"]
 
     z = np.random.default_rng(0).normal(size=(2, flags.pairs, 128)).astype(np.float32)

@@ -1,12 +1,14 @@
 """SimCLR on 324 real patches of 128 pixels, small enough for two CPU cores (docs/real-tissue.md).
 
 python benchmarks/nuclei.py $HISTO_REAL_DATA runs/nuclei
+
+`:grid` is narrower, for grids of dozens of runs.
 """
 
 from ml_collections import ConfigDict
 
 
-def get_config() -> ConfigDict:
+def get_config(size: str = "full") -> ConfigDict:
     config = ConfigDict()
     config.data = ConfigDict()
     config.data.datasets = (("histo_labelled/nuclei", None),)
@@ -15,7 +17,7 @@ def get_config() -> ConfigDict:
     config.augment = ConfigDict()
     config.augment.crop_min = 0.25  # share of the image's area; a nucleus is about 20 pixels wide
     config.model = ConfigDict()
-    config.model.width = 16
+    config.model.width = 8 if size == "grid" else 16
     config.objective = ConfigDict()
     config.objective.temperature = 0.2
     config.optimizer = ConfigDict()
@@ -23,5 +25,5 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup_epochs = 4.0
     config.training = ConfigDict()
     config.training.total_steps = 300
-    config.training.save_every = 100
+    config.training.save_every = 300 if size == "grid" else 100
     return config

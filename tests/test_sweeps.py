@@ -127,6 +127,19 @@ def test_the_papers_grids_are_whole(path):
     assert all(30 < number < 100 for number in sweep.paper.values())
 
 
+SMALL = ("crop_jitter", "optimizer_temperature", "systems")
+
+
+@pytest.mark.parametrize("tissue", ["demo", "nuclei"])
+@pytest.mark.parametrize("name", SMALL)
+def test_the_small_grids_are_whole(name, tissue):
+    sweep = grid.load(Path(commands.ROOT, f"configs/paper/{name}.py"), tissue)
+    cells = grid.cells(sweep)  # each loads its recipe and fields
+    assert not sweep.paper and {cell.seed for cell in cells} == {0, 1, 2}
+    for cell in cells:
+        assert options.load(options.Config, cell.recipe, cell.flags).model.width == 8
+
+
 def done(sweep, cell, folder, **values):
     """As a finished cell leaves its folder: the encoder's score, and a floor's."""
     for name in sweep.scores.datasets:

@@ -6,6 +6,7 @@ Hardware: four P100 there.
 
     python -m histo_jax.sweeps configs/paper/crop_jitter.py --dry-run
     python -m histo_jax.sweeps configs/paper/crop_jitter.py:demo      # drawn tissue
+    python -m histo_jax.sweeps configs/paper/crop_jitter.py:nuclei    # real patches
     python -m histo_jax.paper "Table D.11" "Fig. C.7"
 """
 
@@ -30,7 +31,7 @@ def get_sweep(tissue: str = "paper") -> dict:
             if score is not None
         },
     }
-    if tissue == "demo":
-        demo = {"recipe": "configs/demo.py:grid", "scores": "demo", "fields": {}, "paper": {}}
-        sweep |= demo
+    if tissue in ("demo", "nuclei"):
+        small = {"recipe": f"configs/{tissue}.py:grid", "scores": tissue, "fields": {}, "paper": {}}
+        sweep |= small
     return sweep

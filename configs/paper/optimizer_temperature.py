@@ -6,6 +6,7 @@ optimisers at three temperatures, `:all` is what the text says was compared. Rat
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py --dry-run
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py:all --dry-run
     python -m histo_jax.sweeps configs/paper/optimizer_temperature.py:demo      # drawn tissue
+    python -m histo_jax.sweeps configs/paper/optimizer_temperature.py:nuclei    # real ones
     python -m histo_jax.paper "Table C.6"
 """
 
@@ -24,9 +25,9 @@ ON_DEMO = {  # 300 steps of 64 images are few: rates chosen on validation, see d
 
 
 def get_sweep(which: str = "printed") -> dict:
-    if which == "demo":
+    if which in ("demo", "nuclei"):
         axes = {"optimizer": ON_DEMO, "objective.temperature": TEMPERATURES}
-        return {"recipe": "configs/demo.py:grid", "axes": axes, "scores": "demo"}
+        return {"recipe": f"configs/{which}.py:grid", "axes": axes, "scores": which}
     printed = {"optimizer.name": tuple(PAPER), "objective.temperature": TEMPERATURES}
     sweep = {
         "recipe": "configs/simclr_r18.py",

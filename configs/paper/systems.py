@@ -33,20 +33,6 @@ OPTIMIZERS = {  # the rates of demo.py, chosen there for SimCLR
 }
 
 
-NUCLEI = {  # area of nuclei, mean absolute error in percent points
-    "recipe": "configs/probe.py",
-    "datasets": ("histo_labelled/nuclei",),
-    "protocol": "regression",  # what a report calls `linear` on targets
-    "split_by": "grouped",
-    "fields": {
-        "protocol": "('linear',)",
-        "split_by": "('grouped',)",
-        "init": "('random', 'colour_histogram', 'texture')",
-        "shift": "()",
-    },
-}
-
-
 def get_sweep(tissue: str = "paper") -> dict:
     if tissue == "demo":
         return {
@@ -57,15 +43,10 @@ def get_sweep(tissue: str = "paper") -> dict:
         }
     if tissue == "nuclei":
         return {
-            "recipe": "configs/nuclei.py",
+            "recipe": "configs/nuclei.py:grid",
             "axes": {"system": SMALL},
-            "fields": {
-                "model.width": 8,
-                "optimizer.name": "adam",
-                "optimizer.base_lr": 2e-3,
-                "training.save_every": 300,
-            },
-            "scores": NUCLEI,
+            "fields": OPTIMIZERS["Adam"],
+            "scores": "nuclei",
         }
     return {
         "recipe": "configs/simclr_r18.py",

@@ -3,8 +3,8 @@
     python benchmarks/regression.py              # fails when a ratio is twice what was committed
     python benchmarks/regression.py --write      # measures anew and keeps that
 
-A ratio is the CPU-seconds of an image in a stage over those of decoding it with TensorFlow's
-decoder alone; NT-Xent in blocks is over dense, the heads' sweep over single fits, and
+A ratio is the CPU-seconds of an image in a stage over those of decoding it and
+nothing else; NT-Xent in blocks is over dense, the heads' sweep over single fits, and
 shard_map over pmap. The least of three rounds counts. Small enough for a noisy machine, and only
 for one like that of `ratios.json`; needs TensorFlow.
 """

@@ -1,6 +1,8 @@
 """Bytes to pixels: always TensorFlow's, by whichever decoder."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -98,3 +100,17 @@ def test_an_error_comes_in_its_turn_and_ends_the_work():
     with pytest.raises(OSError, match="made for this test"):
         next(made)
     assert max(begun) <= 3 + decode.AHEAD
+
+
+def test_a_read_that_hangs_keeps_no_process_alive():
+    """The error comes and the process ends, though a thread still waits for the disk."""
+    program = """
+import time
+from histo_jax.data import decode
+from histo_jax.data.feed import feed
+
+made = decode.filled_ahead(lambda n: [n], range(9), lambda name, out: time.sleep(600), 2)
+next(feed(made, lambda batch: batch, timeout=0.5))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60)
+    assert done.returncode == 1 and b"no batch for 0.5 s" in done.stderr

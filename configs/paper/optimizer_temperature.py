@@ -17,7 +17,7 @@ ALL = {
     "objective.temperature": (0.05, 0.1, 0.5, 1.0, 2.0, 10.0),
     "data.batch_size": (128, 256, 512),
 }
-ON_DEMO = {  # 300 steps of 64 images are few: rates chosen on validation, see docs/findings.md
+SMALL = {  # 300 steps of 64 are few: rates chosen on the demo's validation, docs/findings.md
     "lars": {"optimizer.name": "lars", "optimizer.base_lr": 4.0},
     "lamb": {"optimizer.name": "lamb", "optimizer.base_lr": 0.03},
     "adam": {"optimizer.name": "adam", "optimizer.base_lr": 0.002},
@@ -26,7 +26,7 @@ ON_DEMO = {  # 300 steps of 64 images are few: rates chosen on validation, see d
 
 def get_sweep(which: str = "printed") -> dict:
     if which in ("demo", "nuclei"):
-        axes = {"optimizer": ON_DEMO, "objective.temperature": TEMPERATURES}
+        axes = {"optimizer": SMALL, "objective.temperature": TEMPERATURES}
         return {"recipe": f"configs/{which}.py:grid", "axes": axes, "scores": which}
     printed = {"optimizer.name": tuple(PAPER), "objective.temperature": TEMPERATURES}
     sweep = {

@@ -3,7 +3,7 @@
 import collections
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import Any
 
 import numpy as np
@@ -75,19 +75,22 @@ def filled_ahead(
     Threads write each image where it stays: tf.data would copy it twice.
     """
     ahead: collections.deque = collections.deque()
-    pool = ThreadPoolExecutor(cores())
+    pool = ThreadPool(cores())  # its threads are daemons: one that hangs keeps no process alive
     try:
         for number in numbers:
             some = names(number)
             out = np.empty((len(some), size, size, 3), np.uint8)
             parts = (slice(begin, begin + CHUNK) for begin in range(0, len(some), CHUNK))
-            ahead.append((out, [pool.submit(_fill_all, some[p], fill, out[p]) for p in parts]))
+            ahead.append(
+                (out, [pool.apply_async(_fill_all, (some[p], fill, out[p])) for p in parts])
+            )
             if len(ahead) > AHEAD:
                 yield _done(*ahead.popleft())
         while ahead:
             yield _done(*ahead.popleft())
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.terminate()
+        pool.join()
 
 
 def _fill_all(names: Sequence[Any], fill: Fill, out: np.ndarray) -> None:
@@ -95,7 +98,7 @@ def _fill_all(names: Sequence[Any], fill: Fill, out: np.ndarray) -> None:
         fill(name, place)
 
 
-def _done(out: np.ndarray, parts: list[Future]) -> np.ndarray:
+def _done(out: np.ndarray, parts: list[AsyncResult]) -> np.ndarray:
     for part in parts:
-        part.result()
+        part.get()
     return out

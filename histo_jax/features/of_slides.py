@@ -159,7 +159,11 @@ class Extraction:
         ):
 
             def fill(key: str, out: np.ndarray) -> None:
-                decode.decode_into(read(key), out)
+                try:
+                    decode.decode_into(read(key), out)
+                except ValueError as error:
+                    what = f"tile {key} does not decode: {error}"
+                    raise HistoError(part, "damaged-part", what, "remove it") from error
 
             batches = decode.decode_images(keys, fill, encoder.size, args.batch_size)
             for features, small in described(encoder, batches, args.batch_size, args.pictures):

@@ -139,7 +139,15 @@ def images(table: Table, paths: Sequence[Path], checkpoint: str) -> list[Query]:
             what = f"is of {name} {str(its)[:12]}, {table.slides[0].path} of {str(mine)[:12]}"
             remedy = "give the encoder that the features were made with"
             raise HistoError(checkpoint, "features-foreign", what, remedy)
-    batches = decode.decode_images(encoded, decode.decode_into, seeing.size, BATCH)
+
+    def fill(number: int, out: np.ndarray) -> None:
+        try:
+            decode.decode_into(encoded[number], out)
+        except ValueError as error:
+            what = f"does not decode: {error}"
+            raise HistoError(paths[number], "damaged", what, "fetch the file again") from error
+
+    batches = decode.decode_images(range(len(encoded)), fill, seeing.size, BATCH)
     x = np.concatenate(list(seeing.describe(batches, BATCH)))
     opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
     return [Query(p.name, *found) for p, *found in zip(paths, x, opened, strict=True)]

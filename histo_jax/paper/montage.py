@@ -53,5 +53,5 @@ def _in_turn(sets: tuple[Prepared, ...]) -> Iterator[np.ndarray]:
     for turn in range(max(len(rows) for _, rows in chosen)):
         for reader, rows in chosen:
             if turn < len(rows):
-                with Image.open(io.BytesIO(reader.read(int(rows[turn])))) as image:
-                    yield np.asarray(image.convert("RGB").resize((SIDE, SIDE)))
+                image = Image.fromarray(reader.image(int(rows[turn])))
+                yield np.asarray(image.resize((SIDE, SIDE)))

@@ -12,6 +12,12 @@ from typing import Any
 from histo_jax import config as options
 from histo_jax.errors import HistoError
 
+_LINEAR = {  # one head on frozen features, three floors
+    "protocol": "('linear',)",
+    "split_by": "('grouped',)",
+    "init": "('random', 'colour_histogram', 'texture')",
+    "shift": "()",
+}
 # Scores that a sweep file may name. `paper`: the whole network trained with labels, over the five
 # sets of the paper's mean (Appendix C.1); `demo`: small enough for two CPU cores, on drawn tissue;
 # `nuclei`: nuclear area on real tissue, mean absolute error in percent points.
@@ -33,24 +39,14 @@ SCORES: Mapping[str, Mapping[str, Any]] = {
         "datasets": ("histo_demo/default",),
         "protocol": "linear",
         "split_by": "grouped",
-        "fields": {
-            "protocol": "('linear',)",
-            "split_by": "('grouped',)",
-            "init": "('random', 'colour_histogram', 'texture')",
-            "shift": "()",
-        },
+        "fields": _LINEAR,
     },
     "nuclei": {
         "recipe": "configs/probe.py",
         "datasets": ("histo_labelled/nuclei",),
         "protocol": "regression",  # what a report calls `linear` on targets
         "split_by": "grouped",
-        "fields": {
-            "protocol": "('linear',)",
-            "split_by": "('grouped',)",
-            "init": "('random', 'colour_histogram', 'texture')",
-            "shift": "()",
-        },
+        "fields": _LINEAR,
     },
 }
 RECIPE = "recipe"  # in a cell's fields: the recipe itself, where systems are compared

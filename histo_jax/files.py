@@ -131,6 +131,24 @@ def lock(path: str | os.PathLike) -> Iterator[TextIO]:
         yield file
 
 
+@contextlib.contextmanager
+def hold(folder: str | os.PathLike) -> Iterator[None]:
+    """Holds a folder's lock, and sweeps what a killed process left half written there.
+
+    Raises:
+      HistoError: as `lock`.
+    """
+    with lock(Path(folder) / ".lock"):
+        sweep(folder)
+        yield
+
+
+def sweep(folder: str | os.PathLike, name: str = "*") -> None:
+    """Removes what killed processes left half written of `name`; for who holds its lock."""
+    for leftover in Path(folder).glob(f".{name}.tmp.*"):
+        leftover.unlink(missing_ok=True)
+
+
 def git_commit() -> str | None:
     """The checkout's commit, with `+` where it has changes; None where this is no checkout."""
     root = Path(__file__).resolve().parents[1]

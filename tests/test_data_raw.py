@@ -91,7 +91,7 @@ def test_no_space_is_said_before_the_work(tiny, monkeypatch):
     monkeypatch.setattr(raw.shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
     with refused("no-space", "GB are free", "data.cache=none"):
         raw.build_raw(tiny, SIZE)
-    assert not list(raw.raw_path(tiny, SIZE).parent.iterdir())
+    assert [p.suffix for p in raw.raw_path(tiny, SIZE).parent.iterdir()] == [".lock"]
 
 
 def test_a_failed_build_leaves_no_cache(tiny):
@@ -102,6 +102,17 @@ def test_a_failed_build_leaves_no_cache(tiny):
         raw.build_raw(tiny, SIZE)
     names = [p.name for p in raw.raw_path(tiny, SIZE).parent.iterdir()]
     assert all(n.endswith(".lock") for n in names)
+
+
+def test_what_a_killed_build_left_makes_room_again(tiny):
+    path = raw.raw_path(tiny, SIZE)
+    path.parent.mkdir()
+    left = path.with_name(f".{path.name}.tmp.0123abcd")
+    others = path.with_name(f".other-{SIZE}.npy.tmp.0123abcd")
+    for leftover in (left, others):
+        leftover.write_bytes(b"half")
+    raw.build_raw(tiny, SIZE)
+    assert not left.exists() and others.exists()  # another build may be writing that
 
 
 def test_commands_make_and_time_it(tiny, tmp_path, monkeypatch, capsys):

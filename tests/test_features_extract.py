@@ -383,6 +383,7 @@ def test_killed_and_run_again_is_as_if_undisturbed(checkpoint, tmp_path):
     program.wait()
     first = contents(tmp_path / "out")
     assert 0 < len(first) < 6 and (tmp_path / "out" / ".parts").exists()
+    (tmp_path / "out" / ".5.h5.tmp.0123abcd").write_bytes(b"half")  # as a kill amid a write leaves
     done = commands.run(*PROGRAM, *flags)
     assert done.returncode == 0 and f"{6 - len(first)} done, {len(first)} before" in done.stdout
     assert names(tmp_path / "out") == [f"{seed}.h5" for seed in range(6)]

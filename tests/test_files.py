@@ -55,6 +55,24 @@ def test_a_lock_is_let_go_when_its_holder_is_killed(tmp_path):
         pass
 
 
+def test_what_a_killed_writer_left_is_swept(tmp_path):
+    write = (
+        "import sys, time; from histo_jax import files\n"
+        "with files.hold(sys.argv[1]), files.atomic(sys.argv[1] + '/big') as file:\n"
+        "    print('half', flush=True); time.sleep(60)"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", write, tmp_path], stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"half\n"
+    (tmp_path / ".hidden").write_text("someone's own")
+    with pytest.raises(HistoError, match="in use by"), files.hold(tmp_path):
+        pass
+    assert len(list(tmp_path.glob(".big.tmp.*"))) == 1
+    writer.kill()
+    writer.wait()
+    with files.hold(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", ".lock"]
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with (

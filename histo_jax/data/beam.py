@@ -16,8 +16,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from histo_jax.errors import HistoError
-from histo_jax.files import read_json, write_json
-from histo_jax.slides.pool import Job, Outcome, Supervisor, hold
+from histo_jax.files import hold, read_json, write_json
+from histo_jax.slides.pool import Job, Outcome, Supervisor
 from histo_jax.slides.tiles import TileRule
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -41,8 +42,16 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
     if has_raw(prepared, image_size):
         open_raw(prepared, image_size)
         return path
+    with files.lock(path.with_suffix(".lock")):
+        files.sweep(path.parent, path.name)
+        facts = _write(prepared, path, image_size)
+    files.write_json(path.with_suffix(".json"), facts)
+    return path
+
+
+def _write(prepared: Prepared, path: Path, image_size: int) -> dict[str, Any]:
+    """Writes the pixels; what is to be known of them."""
     shape = (prepared.n, image_size, image_size, 3)
-    path.parent.mkdir(parents=True, exist_ok=True)
     needed, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
     if needed > free:
         what = f"needs {needed / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free"
@@ -51,7 +60,7 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
     rows, pixels = np.arange(prepared.n), hashlib.sha256()
     chosen, sample, done = _sample(prepared), {}, 0
     bar = tqdm(total=prepared.n, unit=" images", unit_scale=True, dynamic_ncols=True)
-    with files.lock(path.with_suffix(".lock")), files.atomic(path) as file, bar:
+    with files.atomic(path) as file, bar:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for images in decode.decode_images(rows, Reader(prepared).fill, image_size, BATCH):
@@ -61,10 +70,8 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
                 sample[str(row)] = _digest(images[row - done])
             done += len(images)
             bar.update(len(images))
-    facts = {"keys": keys_digest(prepared), "sha256": pixels.hexdigest(), "sample": sample,
-             "n": prepared.n, "size": image_size}  # fmt: skip
-    files.write_json(path.with_suffix(".json"), facts)
-    return path
+    return {"keys": keys_digest(prepared), "sha256": pixels.hexdigest(), "sample": sample,
+            "n": prepared.n, "size": image_size}  # fmt: skip
 
 
 def open_raw(prepared: Prepared, image_size: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from histo_jax import files
 from histo_jax.data import decode, folders
 from histo_jax.data.cores import cores
 from histo_jax.data.folders import Item
@@ -24,7 +25,7 @@ from histo_jax.features.made import described, is_done
 from histo_jax.features.store import Facts
 from histo_jax.slides import parts
 from histo_jax.slides.identity import slide_digest
-from histo_jax.slides.pool import Job, Outcome, Supervisor, hold
+from histo_jax.slides.pool import Job, Outcome, Supervisor
 from histo_jax.slides.rule import TileRule, options_digest
 
 TIMEOUT_S = 3600.0  # for a slide: all tiles of a large one take minutes
@@ -79,7 +80,7 @@ class Extraction:
         jobs = [Job(path, item.mpp) for path, (item, _) in self.todo.items()]
         self.bar = tqdm(unit=" tiles", desc="Extracting", leave=False)
         supervisor = Supervisor(jobs, self.rule, self.parts, TIMEOUT_S, MEMORY_BYTES)
-        with self.bar, hold(self.parts), contextlib.closing(supervisor) as self.cutting:
+        with self.bar, files.hold(self.parts), contextlib.closing(supervisor) as self.cutting:
             while self.ready or self.cutting.waiting or self.cutting.busy:
                 self.tend(60.0)
                 if self.ready:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from histo_jax.errors import HistoError
-from histo_jax.files import lock
+from histo_jax.files import hold
 from histo_jax.slides.reasons import refusal
 from histo_jax.slides.rule import TileRule
 
@@ -78,15 +78,6 @@ def cut_slides(
         supervisor = Supervisor(jobs, rule, parts_dir, timeout_s, memory_bytes)
         with contextlib.closing(supervisor):
             yield from supervisor.outcomes(max(1, workers))
-
-
-@contextlib.contextmanager
-def hold(parts_dir: Path) -> Iterator[None]:
-    """Keeps other builds out of the folder of parts, and sweeps what a killed one left."""
-    with lock(parts_dir / ".lock"):
-        for leftover in parts_dir.glob(".*.zip.tmp.*"):
-            leftover.unlink(missing_ok=True)
-        yield
 
 
 @dataclasses.dataclass(eq=False)

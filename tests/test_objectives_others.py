@@ -71,6 +71,27 @@ def three_steps(case, mapper, micro_batches=1):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", TASKS)
+def test_four_images_can_be_learned_by_heart(case):
+    task, tx = build(case), optimizer.adam(optax.constant_schedule(1e-3), 0.0)
+    params, state = fresh(task)
+    learning, batch = tx.init(params), views(case)[:4]
+
+    @jax.jit
+    def step(params, state, learning):
+        ask = jax.value_and_grad(task.loss, has_aux=True)
+        (loss, (state, _)), grads = ask(params, state, batch, jax.random.key(0), None)
+        updates, learning = tx.update(grads, learning, params)
+        return optax.apply_updates(params, updates), state, learning, loss
+
+    losses = []
+    for _ in range(41):
+        params, state, learning, loss = step(params, state, learning)
+        losses.append(float(loss))
+    assert losses[-1] < 2 / 3 * losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", TASKS)
 def test_eight_devices_equal_one(case):
     with jax.enable_x64(True):
         one, want = three_steps(case, parallel.Mapper("pmap", tuple(jax.devices()[:1])))

@@ -1,14 +1,15 @@
-"""Files that are whole or absent: atomic write, digest, lock, journal; and whose code this is."""
+"""Files that are whole or absent: atomic writes, digest, lock, journal; and whose code this is."""
 
 import contextlib
 import csv
 import fcntl
 import hashlib
+import io
 import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
@@ -38,6 +39,22 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes indented JSON atomically."""
     with atomic(path) as file:
         file.write(json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes text in UTF-8 atomically."""
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+    """Writes a table in UTF-8 atomically, row by row as they come."""
+    with atomic(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+        out = csv.writer(text, lineterminator="\n")
+        out.writerow(header)
+        out.writerows(rows)
+        text.detach()
 
 
 def read_json(path: str | os.PathLike, remedy: str = "") -> Any:

@@ -33,6 +33,21 @@ def test_a_torn_last_line_is_left_out(tmp_path):
     assert files.read_lines(tmp_path / "none") == []
 
 
+def test_a_table_comes_back_as_it_was(tmp_path):
+    rows = [["a, b", 1, 'he said "no"'], ["Gewebe µm\n2", 2.5, ""]]
+    files.write_csv(tmp_path / "new" / "a.csv", ("key", "n", "word"), iter(rows))
+    with files.open_csv(tmp_path / "new" / "a.csv") as read:
+        assert [list(row.values()) for row in read] == [list(map(str, row)) for row in rows]
+
+    def failing():
+        yield ["a", 1, ""]
+        raise KeyError("half way")
+
+    with pytest.raises(KeyError):
+        files.write_csv(tmp_path / "b.csv", ("key", "n", "word"), failing())
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
 def test_damaged_json_names_the_file(tmp_path):
     (tmp_path / "a").write_text("{")
     with pytest.raises(HistoError, match="a: not readable as JSON"):

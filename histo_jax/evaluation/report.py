@@ -1,7 +1,5 @@
 """The report: one row a number, floors beside, and in words what was not beaten."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -60,13 +58,12 @@ def write(out_dir: str | Path, report: dict) -> Path:
     """Writes `report.json`, and its scores as `report.csv`; each whole or not at all."""
     path = Path(out_dir) / FILE
     files.write_json(path, report)
-    with files.atomic(path.with_suffix(".csv")) as file:
-        table = csv.DictWriter(lines := io.StringIO(), [*ROW[:7], "low", "high", *ROW[8:]])
-        table.writeheader()
-        for row in report["scores"]:
-            low, high = row["ci"] or ("", "")
-            table.writerow({k: v for k, v in row.items() if k != "ci"} | {"low": low, "high": high})
-        file.write(lines.getvalue().encode())
+    before, after = ROW[:7], ROW[8:]  # of `ci`, which takes two columns
+    rows = (
+        [*(row[name] for name in before), *(row["ci"] or ("", "")), *(row[name] for name in after)]
+        for row in report["scores"]
+    )
+    files.write_csv(path.with_suffix(".csv"), [*before, "low", "high", *after], rows)
     return path
 
 

@@ -2,8 +2,7 @@
 
 import argparse
 import contextlib
-import csv
-import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,15 +121,14 @@ def read_labels(paths: list[Path], table: Table) -> tuple[Known, list[str]]:
 
 def write_list(path: Path, table: Table, chosen: Chosen) -> None:
     """The list, its column `label` empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    files.write_csv(path, COLUMNS, _lines(table, chosen))
+
+
+def _lines(table: Table, chosen: Chosen) -> Iterator[list]:
     for rank, (row, score) in enumerate(zip(chosen.rows, chosen.scores, strict=True), 1):
         slide, inside = table.where(row)
         x, y = slide.coords[inside].tolist()
-        writer.writerow([slide.keys[inside], slide.facts.slide, x, y, rank, f"{score:.6g}", ""])
-    with files.atomic(path) as file:
-        file.write(text.getvalue().encode())
+        yield [slide.keys[inside], slide.facts.slide, x, y, rank, f"{score:.6g}", ""]
 
 
 def write_page(

@@ -1,8 +1,6 @@
 """How many clusters: explained variance over a grid of k, and where its curve bends."""
 
-import csv
 import dataclasses
-import io
 import time
 from pathlib import Path
 from typing import Any
@@ -99,10 +97,8 @@ def draw(elbow: Elbow) -> str:
 
 
 def _write(path: Path, elbow: Elbow) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["k", "explained_variance", "bend", "chord"])
-    for k, share in zip(elbow.ks, elbow.explained, strict=True):
-        table.writerow([k, f"{share:.6f}", int(k == elbow.bend), int(k == elbow.chord)])
-    with files.atomic(path) as file:
-        file.write(text.getvalue().encode())
+    rows = (
+        [k, f"{share:.6f}", int(k == elbow.bend), int(k == elbow.chord)]
+        for k, share in zip(elbow.ks, elbow.explained, strict=True)
+    )
+    files.write_csv(path, ["k", "explained_variance", "bend", "chord"], rows)

@@ -1,9 +1,7 @@
 """What each way of choosing would have been worth, on a set whose labels are all known."""
 
 import argparse
-import csv
 import dataclasses
-import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,12 +197,8 @@ def write(
     points: list[Point], rows: list[dict],
 ) -> list[Path]:  # fmt: skip
     """`label_curve.csv`, a line a score, and `label_curve.html`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in dataclasses.fields(Point)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(dataclasses.asdict(point) for point in points)
-    with files.atomic(args.out / "label_curve.csv") as file:
-        file.write(text.getvalue().encode())
+    head = [field.name for field in dataclasses.fields(Point)]
+    files.write_csv(args.out / "label_curve.csv", head, map(dataclasses.astuple, points))
     names = list(choosing.STRATEGIES)
     counts = np.bincount(found.truth, minlength=len(found.classes)).tolist()
     page = pages.write(

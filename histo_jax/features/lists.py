@@ -1,7 +1,6 @@
 """Tiles and their clusters as CSV, written slide by slide so that no list of all keys is held."""
 
-import csv
-import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +19,13 @@ def write(path: Path, table: Table, found: Clusters, rows: np.ndarray | None = N
     Raises:
       HistoError: `write-failed`.
     """
-    with files.atomic(path) as raw:
-        text = io.TextIOWrapper(raw, "utf-8", newline="", write_through=True)
-        out = csv.writer(text, lineterminator="\n")
-        out.writerow(COLUMNS)
-        if rows is None:
-            for i, slide in enumerate(table.slides):
-                out.writerows(_lines(slide, found, int(table.starts[i]), np.arange(slide.n)))
-        else:
-            out.writerows(_ordered(table, found, rows))
-        text.detach()
+    lines = _every(table, found) if rows is None else _ordered(table, found, rows)
+    files.write_csv(path, COLUMNS, lines)
+
+
+def _every(table: Table, found: Clusters) -> Iterator[tuple]:
+    for i, slide in enumerate(table.slides):
+        yield from _lines(slide, found, int(table.starts[i]), np.arange(slide.n))
 
 
 def _ordered(table: Table, found: Clusters, rows: np.ndarray) -> list[tuple]:

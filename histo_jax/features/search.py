@@ -1,8 +1,6 @@
 """Nearest tiles to a query: a tile of the table, or an image of one's own."""
 
 import argparse
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -144,12 +142,7 @@ def write(
     """`search.csv`, `search.json` and `search.html`."""
     names = {"value": VALUE[args.metric]}
     named = [{names.get(k, k): v for k, v in row.items()} for part in rows for row in part]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, named[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(named)
-    with files.atomic(args.out / "search.csv") as file:
-        file.write(text.getvalue().encode())
+    files.write_csv(args.out / "search.csv", named[0], (row.values() for row in named))
     facts = table.slides[0].facts
     about = {
         "schema": 1, "metric": args.metric, "within": args.within, "across": args.across,

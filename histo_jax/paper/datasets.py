@@ -1,7 +1,5 @@
 """Table F.1: the datasets of pretraining, the paper's counts beside those found here."""
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,13 +48,9 @@ def markdown(data_dir: str | None) -> str:
 def write(data_dir: str | None, folder: Path) -> None:
     """`table-f.1.md` and `.csv`."""
     path = folder / f"{slug(NAME)}.md"
-    with files.atomic(path) as file:
-        file.write(f"{markdown(data_dir)}\n".encode())
-    lines = csv.writer(text := io.StringIO(newline=""))
-    lines.writerow((*HEAD, "doubted"))
-    lines.writerows((*cells, DIFFERS if doubted else "") for cells, doubted in rows(data_dir))
-    with files.atomic(path.with_suffix(".csv")) as file:
-        file.write(text.getvalue().encode())
+    files.write_text(path, f"{markdown(data_dir)}\n")
+    lines = ((*cells, DIFFERS if doubted else "") for cells, doubted in rows(data_dir))
+    files.write_csv(path.with_suffix(".csv"), (*HEAD, "doubted"), lines)
 
 
 def pool(data_dir: str | None) -> Iterator[str]:

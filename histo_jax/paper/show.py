@@ -1,8 +1,6 @@
 """A table as text: ours beside the paper's, what is doubted marked and explained below."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -89,20 +87,19 @@ def told(shown: Shown) -> Iterator[str]:
 def write(shown: Shown, folder: Path) -> None:
     """`table-d.7.md`, and a line a cell in `table-d.7.csv`."""
     path = folder / f"{slug(shown.table.name)}.md"
-    with files.atomic(path) as file:
-        file.write(f"{markdown(shown)}\n".encode())
+    files.write_text(path, f"{markdown(shown)}\n")
     head = ("table", "row", "column", "unit", "ours", "sd", "n", "paper", "doubted")
-    lines = csv.writer(text := io.StringIO(newline=""))
-    lines.writerow(head)
+    files.write_csv(path.with_suffix(".csv"), head, _lines(shown))
+
+
+def _lines(shown: Shown) -> Iterator[list]:
     for place, value in shown.table.values.items():
         result = shown.results.get(place, Result(word="not run"))
         ours = [result.word if result.mean is None else f"{result.mean:.4f}"]
         ours += ["" if result.spread is None else f"{result.spread:.4f}", result.n or ""]
         why = shown.table.doubted.get(place, "")
         unit = numbers.unit(place[1])
-        lines.writerow([shown.table.name, *place, unit, *ours, f"{value:.1f}", why])
-    with files.atomic(path.with_suffix(".csv")) as file:
-        file.write(text.getvalue().encode())
+        yield [shown.table.name, *place, unit, *ours, f"{value:.1f}", why]
 
 
 def slug(name: str) -> str:

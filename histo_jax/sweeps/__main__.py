@@ -63,8 +63,9 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> int:
 def publish(sweep: grid.Sweep, cells: list[grid.Cell], folder: Path) -> None:
     """Writes what there is so far."""
     found, beside = table.rows(sweep, cells, folder), table.floors(sweep, cells, folder)
-    with files.atomic(folder / TABLE) as file:
-        file.write(f"{sweep.about}\n\n{table.markdown(sweep, found + beside)}\n".encode())
+    what = f"{table.measure(sweep)}; mean ± standard deviation over seeds".capitalize()
+    text = f"{sweep.about}\n\n{what}\n\n{table.markdown(sweep, found + beside)}\n"
+    files.write_text(folder / TABLE, text)
     if len(sweep.axes) == 2:
         table.heat_map(sweep, found, folder / MAP)
 

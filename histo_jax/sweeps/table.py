@@ -76,11 +76,15 @@ def floors(sweep: Sweep, cells: list[Cell], folder: Path) -> list[Row]:
     ]
 
 
-def markdown(sweep: Sweep, found: list[Row]) -> str:
-    """A line a row: labels, mean and standard deviation over seeds, the paper's number.
+def measure(sweep: Sweep) -> str:
+    """What the numbers of a grid are."""
+    if sweep.scores.protocol == "regression":
+        return "mean absolute error in percent points, lower is better"
+    return "macro-F1 in percent"
 
-    Scores are in percent; errors of targets in percent points.
-    """
+
+def markdown(sweep: Sweep, found: list[Row]) -> str:
+    """A line a row: labels, mean and standard deviation over seeds, the paper's number."""
     several = len(sweep.scores.datasets) > 1
     head = [*sweep.axes, *sweep.scores.datasets, *(["mean"] if several else []), "seeds"]
     head += ["paper"] if sweep.paper else []
@@ -120,7 +124,7 @@ def heat_map(sweep: Sweep, found: list[Row], path: Path) -> None:
             axes.text(
                 x, y, text, ha="center", va="center", color=colour if value == value else "grey"
             )
-    figure.colorbar(image, label="mean score in percent")
+    figure.colorbar(image, label=measure(sweep))
     with files.atomic(path) as file:
         figure.savefig(file, format="png", dpi=150)
 

@@ -1,6 +1,5 @@
 """Drawn tissue on glass: slides and labelled patches as files, like those of a lab."""
 
-import csv
 import io
 import itertools
 import os
@@ -107,7 +106,7 @@ def draw_slides(folder: Path, *, slides: int, tile_size: int, seed: int, palette
     with ThreadPoolExecutor(THREADS) as pool:
         done = pool.map(lambda arguments: job(*arguments), jobs)
         list(tqdm(done, total=len(jobs), desc="Drawing slides", unit=" slides", leave=False))
-    _write_table(folder / "slides.csv", ("file", "patient", "label"), rows)
+    files.write_csv(folder / "slides.csv", ("file", "patient", "label"), rows)
 
 
 def draw_patches(folder: Path, *, patients: int, size: int, seed: int, palette: str) -> None:
@@ -132,19 +131,12 @@ def draw_patches(folder: Path, *, patients: int, size: int, seed: int, palette: 
             _write_png(folder / file, whole[part])
             _write_png(folder / "masks" / file, nuclei[part])
             rows.append((file, f"patient{owner:03d}", name, f"{100 * nuclei[part].mean():.2f}"))
-    _write_table(folder / "labels.csv", ("file", "patient", "label", "target"), rows)
+    files.write_csv(folder / "labels.csv", ("file", "patient", "label", "target"), rows)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
     with files.atomic(path) as file:
         Image.fromarray(image).save(file, "PNG")
-
-
-def _write_table(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
-    table = io.StringIO(newline="")
-    csv.writer(table).writerows([header, *rows])
-    with files.atomic(path) as file:
-        file.write(table.getvalue().encode())
 
 
 def write_slide(path: Path, image: np.ndarray) -> None:

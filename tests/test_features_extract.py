@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import shutil
 import signal
 import sys
@@ -278,6 +279,19 @@ def test_nothing_but_bad_slides_is_a_failure(checkpoint, tmp_path):
     (tmp_path / "page.svs").write_text("<html>")
     with refused("slides-refused", "1 of 1 slides were refused: 1 html"):
         run(*asked(checkpoint, tmp_path, tmp_path / "out"))
+
+
+def test_a_name_that_is_no_text(slides, checkpoint, tmp_path, capsys):
+    """It is escaped: neither the file nor a table nor a page could hold it."""
+    (tmp_path / "slides").mkdir()
+    copy = os.fsencode(tmp_path / "slides") + b"/\xe4\n1.svs"
+    shutil.copy(os.fsencode(slides / "glass.svs"), copy)
+    for number, where in enumerate((tmp_path / "slides", Path(os.fsdecode(copy)))):
+        run(*asked(checkpoint, where, tmp_path / str(number)))
+        assert r"\xe4\n1.svs: no tissue found" in capsys.readouterr().out
+        assert names(tmp_path / str(number)) == [r"\xe4\n1.h5"]
+        facts = SlideFeatures(tmp_path / str(number) / r"\xe4\n1.h5").facts
+        assert facts.slide == r"\xe4\n1" and facts.source.endswith("1.svs")
 
 
 @pytest.mark.slow

@@ -3,6 +3,9 @@
 import argparse
 import csv
 import json
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -217,6 +220,10 @@ def test_images_are_described_as_tiles_are(seeing, described, tmp_path):
     assert [r["key"] for r in found[:4]] == [r["key"] for r in found[8:]]
     plain_image = np.full((1, 32, 32, 3), planted_features.COLOURS[0], np.uint8)
     [wanted] = made.describe([plain_image], queries.BATCH)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xe4.png")  # no text: its name is escaped
+    shutil.copy(folder / "images" / "a.png", odd)
+    [it] = queries.images(open_table(described), [Path(odd)], str(source))
+    assert it.name == r"\xe4.png"
     [a, *_] = queries.images(open_table(described), [folder / "images" / "a.png"], str(source))
     np.testing.assert_allclose(a.vector, wanted[0], rtol=1e-4, atol=1e-5)
     assert "b.png" in (tmp_path / "search.html").read_text()

@@ -161,9 +161,13 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def name_in(folder: Path, path: Path) -> str:
-    """The path inside the folder as text with `/`; bytes that are no UTF-8 are escaped."""
-    name = path.relative_to(folder).as_posix()
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """The path inside the folder as text with `/`."""
+    return as_text(path.relative_to(folder))
+
+
+def as_text(path: Path) -> str:
+    """A path with `/`; bytes that are no UTF-8 are escaped: pages and tables can't hold them."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
 
 
 def _is_slide(path: Path) -> bool:

@@ -51,7 +51,8 @@ def find(paths: Iterable[Path]) -> list[Item]:
     for path in paths:
         if not path.exists():
             raise HistoError(path, "missing", "no such slide or folder", "check the path")
-        items = folders.slides(path) if path.is_dir() else [Item(path, path.name)]
+        alone = Item(path, folders.name_in(path.parent, path))
+        items = folders.slides(path) if path.is_dir() else [alone]
         for item in items:
             found.setdefault(item.file.resolve(), item)
     return list(found.values())
@@ -106,9 +107,9 @@ class Extraction:
             if first is not item:
                 print(f"{item.name}: is a copy of {first.name}, done once")
                 continue
-            same = names.setdefault(item.file.stem, item)
+            same = names.setdefault(_stem(item), item)
             if same is not item:
-                what = f"and {same.file} would both be {item.file.stem}.h5"
+                what = f"and {same.file} would both be {_stem(item)}.h5"
                 remedy = "rename one, or extract them to two folders"
                 raise HistoError(item.file, "same-name", what, remedy)
             asked = f"{options_digest(self.rule, item.mpp)} pictures {self.args.pictures}"
@@ -121,7 +122,7 @@ class Extraction:
 
     def path(self, item: Item) -> Path:
         """The file of a slide."""
-        return self.out / f"{item.file.stem}.h5"
+        return self.out / f"{_stem(item)}.h5"
 
     def tend(self, longest_s: float = 0.0) -> None:
         """Sees to the processes that cut; they wait where the encoder is too far behind."""
@@ -182,8 +183,8 @@ def facts_of(item: Item, card: dict, made_by: dict) -> Facts:
     mpp = next((tile["mpp"] for tile in card["tiles"]), None)
     at = dict(zip(("x", "y", "width", "height"), card["bounds"], strict=True))
     return Facts(
-        slide=item.file.stem,
-        source=str(item.file.absolute()),
+        slide=_stem(item),
+        source=folders.as_text(item.file.absolute()),
         patch_size_level0=round(card["stride"]),
         mpp=math.nan if mpp is None else mpp,
         level0_width=card["dimensions"][0],
@@ -191,6 +192,11 @@ def facts_of(item: Item, card: dict, made_by: dict) -> Facts:
         **{f"overview_{name}": value for name, value in at.items()},
         **made_by,
     )
+
+
+def _stem(item: Item) -> str:
+    """What a slide is called, and its file: as text, which a line break may not leave."""
+    return folders.as_text(Path(item.file.stem)).replace("\n", "\\n")
 
 
 def _identity(path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from histo_jax.data import decode, record
-from histo_jax.data.folders import IMAGE_SUFFIXES
+from histo_jax.data.folders import IMAGE_SUFFIXES, name_in
 from histo_jax.errors import HistoError
 from histo_jax.features.table import Table
 
@@ -150,4 +150,5 @@ def images(table: Table, paths: Sequence[Path], checkpoint: str) -> list[Query]:
     batches = decode.decode_images(range(len(encoded)), fill, seeing.size, BATCH)
     x = np.concatenate(list(seeing.describe(batches, BATCH)))
     opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in encoded]
-    return [Query(p.name, *found) for p, *found in zip(paths, x, opened, strict=True)]
+    names = [name_in(path.parent, path) for path in paths]
+    return [Query(*found) for found in zip(names, x, opened, strict=True)]

@@ -78,9 +78,13 @@ def floors(sweep: Sweep, cells: list[Cell], folder: Path) -> list[Row]:
 
 def measure(sweep: Sweep) -> str:
     """What the numbers of a grid are."""
-    if sweep.scores.protocol == "regression":
+    if _are_errors(sweep):
         return "mean absolute error in percent points, lower is better"
     return "macro-F1 in percent"
+
+
+def _are_errors(sweep: Sweep) -> bool:
+    return sweep.scores.protocol == "regression"
 
 
 def markdown(sweep: Sweep, found: list[Row]) -> str:
@@ -102,7 +106,7 @@ def markdown(sweep: Sweep, found: list[Row]) -> str:
 
 
 def heat_map(sweep: Sweep, found: list[Row], path: Path) -> None:
-    """Writes the means of a grid with two axes as PNG, like the paper's Fig. C.7."""
+    """Writes the means of a grid with two axes as PNG, like Fig. C.7; the better, the lighter."""
     from matplotlib.figure import Figure
 
     (down, across) = (list(axis) for axis in sweep.axes.values())
@@ -110,9 +114,11 @@ def heat_map(sweep: Sweep, found: list[Row], path: Path) -> None:
     grid = [[means.get((a, b), float("nan")) for b in across] for a in down]
     figure = Figure(figsize=(1.6 + 1.1 * len(across), 1.2 + 0.8 * len(down)), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(grid, cmap="magma", aspect="auto")
+    errors = _are_errors(sweep)
+    image = axes.imshow(grid, cmap="magma_r" if errors else "magma", aspect="auto")
     names = list(sweep.axes)
     axes.set(xlabel=names[1], ylabel=names[0])
+    figure.suptitle(measure(sweep), fontsize="medium")
     axes.set_xticks(range(len(across)), across)
     axes.set_yticks(range(len(down)), down)
     shown = [value for line in grid for value in line if value == value]
@@ -120,11 +126,11 @@ def heat_map(sweep: Sweep, found: list[Row], path: Path) -> None:
     for y, line in enumerate(grid):
         for x, value in enumerate(line):
             text = f"{value:.1f}" if value == value else NOT_RUN
-            colour = "black" if value > middle else "white"
+            colour = "black" if (value > middle) != errors else "white"
             axes.text(
                 x, y, text, ha="center", va="center", color=colour if value == value else "grey"
             )
-    figure.colorbar(image, label=measure(sweep))
+    figure.colorbar(image)
     with files.atomic(path) as file:
         figure.savefig(file, format="png", dpi=150)
 

@@ -149,18 +149,18 @@ def lock(path: str | os.PathLike) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def hold(folder: str | os.PathLike) -> Iterator[None]:
-    """Holds a folder's lock, and sweeps what a killed process left half written there.
+def hold(folder: str | os.PathLike, name: str = "*") -> Iterator[None]:
+    """Holds a folder's lock, and sweeps what a killed process left there half written of `name`.
 
     Raises:
       HistoError: as `lock`.
     """
     with lock(Path(folder) / ".lock"):
-        sweep(folder)
+        sweep(folder, name)
         yield
 
 
-def sweep(folder: str | os.PathLike, name: str = "*") -> None:
+def sweep(folder: str | os.PathLike, name: str) -> None:
     """Removes what killed processes left half written of `name`; for who holds its lock."""
     for leftover in Path(folder).glob(f".{name}.tmp.*"):
         leftover.unlink(missing_ok=True)

@@ -169,8 +169,10 @@ def test_the_table_and_the_picture(tmp_path):
         "| large | 0.5 | 70.0 | 1, 1 did not converge |  |",
         "| floor: texture |  | 50.0 | 1 |  |",
     ]
-    table.heat_map(sweep, found, tmp_path / "map.png")
-    assert Image.open(tmp_path / "map.png").size[0] > 300
+    command.publish(sweep, list(cells.values()), tmp_path)
+    said = (tmp_path / command.TABLE).read_text()
+    assert "\nNumbers: macro-F1 in percent; mean" in said and said.endswith(f"\n\n{text}\n")
+    assert Image.open(tmp_path / command.MAP).size[0] > 300
     rows = json.loads((tmp_path / "small,0.1,seed=0/histo_demo-tiny/report.json").read_text())
     files.write_json(
         tmp_path / "small,0.1,seed=0/histo_demo-tiny/report.json", rows | {"scores": []}

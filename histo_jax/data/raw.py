@@ -45,7 +45,7 @@ def build_raw(prepared: Prepared, image_size: int) -> Path:
     with files.lock(path.with_suffix(".lock")):
         files.sweep(path.parent, path.name)
         facts = _write(prepared, path, image_size)
-    files.write_json(path.with_suffix(".json"), facts)
+        files.write_json(path.with_suffix(".json"), facts)
     return path
 
 

@@ -86,8 +86,7 @@ def _one(
 ) -> Laid:
     facts, sizes = slide.facts, _present(labels)
     made = qupath.collection(slide.coords, labels, facts.patch_size_level0, colours)
-    with files.atomic(folder / f"{stem}.geojson") as file:
-        file.write(json.dumps(made).encode())
+    files.write_text(folder / f"{stem}.geojson", json.dumps(made))
     shown = sum(sizes.get(number, 0) for number in colours)
     overview, thumbnail = slide.overview(), ""
     if overview is not None and facts.overview_width:

@@ -60,14 +60,14 @@ def run(args: argparse.Namespace) -> None:
             raise HistoError(_flag(asked[0]), "config", what, "leave it out")
         prepared = open_prepared(args.data_dir, args.dataset)
         encoder = open_encoder(args.checkpoint, args.layer)
-        with files.hold(args.out):
+        with files.hold(args.out, "*.h5"):
             of_set(args, encoder, prepared)
         return
     items = of_slides.find(args.slides)
     encoder = open_encoder(args.checkpoint, args.layer)
     rule, told = tile_rule(args, encoder.card)
     print(told)
-    with files.hold(args.out):
+    with files.hold(args.out, "*.h5"):
         of_slides.Extraction(args, encoder, rule).run(items)
 
 

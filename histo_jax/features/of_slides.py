@@ -105,7 +105,7 @@ class Extraction:
             identity = _identity(item.file)
             first = copies.setdefault(identity or str(item.file), item)
             if first is not item:
-                print(f"{item.name}: is a copy of {first.name}, done once")
+                self.tell(item, f"is a copy of {first.name}, done once")
                 continue
             same = names.setdefault(_stem(item), item)
             if same is not item:
@@ -195,7 +195,7 @@ def facts_of(item: Item, card: dict, made_by: dict) -> Facts:
 
 
 def _stem(item: Item) -> str:
-    """What a slide is called, and its file: as text, which a line break may not leave."""
+    """A slide's name, and that of its file: on one line, escaped where it is no text."""
     return folders.as_text(Path(item.file.stem)).replace("\n", "\\n")
 
 

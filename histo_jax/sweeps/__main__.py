@@ -63,7 +63,7 @@ def main(flags: argparse.Namespace, overrides: list[str]) -> int:
 def publish(sweep: grid.Sweep, cells: list[grid.Cell], folder: Path) -> None:
     """Writes what there is so far."""
     found, beside = table.rows(sweep, cells, folder), table.floors(sweep, cells, folder)
-    what = f"{table.measure(sweep)}; mean ± standard deviation over seeds".capitalize()
+    what = f"Numbers: {table.measure(sweep)}; mean ± standard deviation over seeds."
     text = f"{sweep.about}\n\n{what}\n\n{table.markdown(sweep, found + beside)}\n"
     files.write_text(folder / TABLE, text)
     if len(sweep.axes) == 2:
